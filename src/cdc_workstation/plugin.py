@@ -1,0 +1,31 @@
+"""The pytest plugin: fixtures over the running stack, for this repository's suite and for a user's own project."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc_workstation.availability import REQUIRE_SERVICES_INI
+from cdc_workstation.settings import Settings, get_settings
+
+pytest_plugins = [
+    "cdc_workstation.fixtures.alertmanager",
+    "cdc_workstation.fixtures.kafka",
+    "cdc_workstation.fixtures.mysql",
+    "cdc_workstation.fixtures.spark",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the plugin's ini option."""
+    parser.addini(
+        REQUIRE_SERVICES_INI,
+        help="fail, rather than skip, tests whose service is absent",
+        type="bool",
+        default=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def stack_settings() -> Settings:
+    """Addresses and credentials of the stack."""
+    return get_settings()

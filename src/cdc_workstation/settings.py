@@ -1,0 +1,72 @@
+"""Addresses and credentials of the stack: `connection.env`, overridden by the environment."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_STACK_DIR = Path.home() / ".local" / "share" / "cdc-workstation"
+
+
+def connection_file() -> Path:
+    """Return the path of `connection.env`.
+
+    `CDC_CONNECTION_FILE` names it outright; otherwise it lies in `CDC_STACK_DIR`, or in the default stack directory.
+    """
+    explicit = os.environ.get("CDC_CONNECTION_FILE")
+    if explicit:
+        return Path(explicit).expanduser()
+    return Path(os.environ.get("CDC_STACK_DIR", DEFAULT_STACK_DIR)).expanduser() / "connection.env"
+
+
+class Settings(BaseSettings):
+    """Where the services are and how to log in.
+
+    A field is `None` where neither `connection.env` nor the environment names it: that service is not part of the
+    stack. Field names are the variables' names in lower case; the environment wins over the file.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", env_file_encoding="utf-8")
+
+    mysql_host: str | None = None
+    mysql_port: int = 3306
+    mysql_database: str = "cdcdb"
+    mysql_user: str = "cdcuser"
+    mysql_password: SecretStr = SecretStr("")
+
+    postgres_host: str | None = None
+    postgres_port: int = 5432
+    postgres_database: str = "cdcdb"
+    postgres_user: str = "cdcuser"
+    postgres_password: SecretStr = SecretStr("")
+
+    kafka_bootstrap_servers: str | None = None
+    debezium_url: str | None = None
+
+    spark_master_url: str | None = None
+    spark_remote: str | None = None
+    spark_conf_dir: Path | None = None
+    delta_tables_dir: Path = Path("/opt/delta-tables")
+
+    prometheus_url: str | None = None
+    alertmanager_url: str | None = None
+    webhook_url: str | None = None
+    # The webhook receiver as containers of the stack reach it.
+    webhook_internal_url: str | None = None
+
+    # What compose calls the stack: tests that restart a service, and failure evidence, need it.
+    compose_project_name: str = "cdc-workstation"
+
+
+@cache
+def get_settings() -> Settings:
+    """Read the settings once.
+
+    Raises:
+        pydantic.ValidationError: a value has the wrong type; the message names the variable.
+    """
+    return Settings(_env_file=connection_file())
