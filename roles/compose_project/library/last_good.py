@@ -1,0 +1,104 @@
+#!/usr/bin/python
+"""Keep a copy of the files with which all services were healthy, and bring it back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: last_good
+short_description: Keep a copy of the files with which all services were healthy, and bring it back
+options:
+  stack_dir: {type: path, required: true, description: The stack's directory.}
+  state: {type: str, required: true, choices: [saved, restored], description: What to do.}
+author: cdc-workstation
+"""
+
+EXAMPLES = """
+- name: Remember this state as the last good one
+  last_good: {stack_dir: /home/me/.local/share/cdc-workstation, state: saved}
+"""
+
+RETURN = """
+found:
+  description: Whether there was a state to restore.
+  type: bool
+  returned: always
+"""
+
+COPY = ".last-good"
+
+
+def restore(source: Path, dest: Path) -> None:
+    """Make `dest` equal to `source`; directories that containers mount stay the same directories."""
+    for path in sorted(source.rglob("*")):
+        target = dest / path.relative_to(source)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            shutil.copy2(path, target)
+            shutil.chown(target, path.stat().st_uid, path.stat().st_gid)
+    for path in sorted(dest.rglob("*"), reverse=True):
+        if not (source / path.relative_to(dest)).exists():
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "stack_dir": {"type": "path", "required": True},
+            "state": {"type": "str", "required": True, "choices": ["saved", "restored"]},
+        },
+        supports_check_mode=True,
+    )
+    stack = Path(module.params["stack_dir"])
+    copy = stack / COPY
+    found = copy.is_dir()
+    parts = [path for path in ("compose.yml", "connection.env", "connection.d", "targets") if (stack / path).exists()]
+    if module.check_mode:
+        module.exit_json(changed=True, found=found)
+    if module.params["state"] == "saved":
+        new = stack / f"{COPY}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        for name in parts + [path.parent.name for path in stack.glob("*/compose.yml")]:
+            target = new / name
+            if (stack / name).is_dir():
+                # Only what is rendered: a service's directory may also hold what was derived from its image.
+                for part in ("", "config", "private", "etc"):
+                    for path in (stack / name / part).rglob("*") if part else (stack / name).glob("*"):
+                        if path.is_file():
+                            destination = new / path.relative_to(stack)
+                            destination.parent.mkdir(parents=True, exist_ok=True)
+                            shutil.copy2(path, destination)
+                            shutil.chown(destination, path.stat().st_uid, path.stat().st_gid)
+            else:
+                shutil.copy2(stack / name, target)
+        shutil.rmtree(copy, ignore_errors=True)
+        new.rename(copy)
+    elif found:
+        for path in copy.iterdir():
+            if path.is_file():
+                shutil.copy2(path, stack / path.name)
+                continue
+            (stack / path.name).mkdir(exist_ok=True)
+            for part in ("config", "private", "etc"):
+                if (path / part).is_dir():
+                    (stack / path.name / part).mkdir(exist_ok=True)
+                    restore(path / part, stack / path.name / part)
+            for file in path.glob("*"):
+                if file.is_file():
+                    shutil.copy2(file, stack / path.name / file.name)
+        # A service that was not there in the last good state must not be started with it.
+        for fragment in stack.glob("*/compose.yml"):
+            if not (copy / fragment.parent.name).exists():
+                shutil.rmtree(fragment.parent)
+    module.exit_json(changed=True, found=found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+#!/usr/bin/python
+"""Look at a machine before anything changes, and say everything that stands in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import urllib.parse
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: preflight
+short_description: Look at a machine before anything changes, and say everything that stands in the way
+options:
+  ports: {type: dict, required: true, description: Variable name to the port that it publishes.}
+  address: {type: str, required: true, description: The address that ports are published on.}
+  project: {type: str, required: true, description: The compose project; what its containers hold is its own.}
+  min_memory_mb: {type: int, required: true, description: Memory that the stack asks for.}
+  min_disk_mb: {type: int, required: true, description: Free disk space that the images ask for.}
+  disk_path: {type: path, default: /var/lib/docker, description: Where the engine keeps its data.}
+  services: {type: list, elements: str, required: true, description: Services whose images are to be there.}
+  image_prefix: {type: str, required: true, description: The prefix of the stack's images.}
+  debian_mirror: {type: str, default: "", description: The Debian mirror that the user set.}
+  python: {type: str, required: true, description: The interpreter whose package index is asked.}
+  may_become_root: {type: bool, required: true, description: Whether a password for sudo was given.}
+  delta_tables_dir: {type: path, required: true, description: The directory of Delta tables.}
+author: cdc-workstation
+"""
+
+EXAMPLES = """
+- name: Look at the machine
+  preflight:
+    ports: {kafka_port: 9092}
+"""
+
+RETURN = """
+problems:
+  description: What stands in the way, each with what to do.
+  type: list
+  elements: str
+  returned: always
+"""
+
+LISTEN = "0A"
+CONNECT_SECONDS = 5
+
+
+def listening_inodes() -> dict[int, set[str]]:
+    """Return port to socket inodes for everything that listens over TCP (proc(5), /proc/net/tcp)."""
+    found: dict[int, set[str]] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if not os.path.exists(table):
+            continue
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTEN:
+                found.setdefault(int(fields[1].rsplit(":", 1)[1], 16), set()).add(fields[9])
+    return found
+
+
+def owner_of(inodes: set[str]) -> str:
+    """Name the process that holds one of the sockets, as far as this user may see."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(fd) in wanted for fd in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            continue
+    return "a process of another user"
+
+
+def containers(module: AnsibleModule) -> dict[int, tuple[str, str]]:
+    """Return published port to (container, compose project) for what the engine runs."""
+    if not shutil.which("docker"):
+        return {}
+    code, ids, _ = module.run_command(["docker", "ps", "--quiet"])
+    if code != 0 or not ids.split():
+        return {}
+    code, out, _ = module.run_command(["docker", "inspect", *ids.split()])
+    held = {}
+    for container in json.loads(out) if code == 0 else []:
+        project = container["Config"]["Labels"].get("com.docker.compose.project", "")
+        for bindings in (container["HostConfig"]["PortBindings"] or {}).values():
+            for binding in bindings or []:
+                if binding["HostPort"]:
+                    held[int(binding["HostPort"])] = (container["Name"].lstrip("/"), project)
+    return held
+
+
+def port_problems(module: AnsibleModule) -> list[str]:
+    """Name the ports that somebody else holds, or that two services want."""
+    problems = []
+    listening, held = listening_inodes(), containers(module)
+    variables: dict[int, list[str]] = {}
+    for variable, port in module.params["ports"].items():
+        variables.setdefault(int(port), []).append(variable)
+    for port, names in sorted(variables.items()):
+        if len(names) > 1:
+            problems.append(f"Port {port} is given to {' and '.join(sorted(names))}: give each its own.")
+        container, project = held.get(port, ("", ""))
+        if project == module.params["project"]:
+            continue
+        if container:
+            problems.append(f"Port {port} is used by the container {container}: stop it, or set {names[0]}.")
+        elif port in listening:
+            problems.append(f"Port {port} is used by {owner_of(listening[port])}: stop it, or set {names[0]}.")
+    return problems
+
+
+def memory_problems(module: AnsibleModule) -> list[str]:
+    """Compare the machine's memory with what the stack asks for."""
+    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    total = int(meminfo["MemTotal"].split()[0]) // 1024
+    if total >= module.params["min_memory_mb"]:
+        return []
+    return [
+        f"The machine has {total} MB of memory, the stack asks for {module.params['min_memory_mb']} MB: give it more, "
+        "or take services out of stack_services and lower stack_min_memory_mb to match."
+    ]
+
+
+def disk_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
+    """Compare free disk space with what the images that are still to be built ask for."""
+    if not missing:
+        return []
+    path = Path(module.params["disk_path"])
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free // 1024**2
+    if free >= module.params["min_disk_mb"]:
+        return []
+    return [
+        f"{path} has {free} MB free, the images ask for {module.params['min_disk_mb']} MB: make room "
+        "(`docker system df` shows what the engine holds), or set stack_min_disk_mb if you know better."
+    ]
+
+
+def missing_images(module: AnsibleModule) -> list[str]:
+    """Return the services that have no image of any version yet."""
+    present = ""
+    if shutil.which("docker"):
+        _, present, _ = module.run_command(["docker", "image", "ls", "--format", "{{.Repository}}"])
+    repositories = set(present.split())
+    return [s for s in module.params["services"] if f"{module.params['image_prefix']}/{s}" not in repositories]
+
+
+def root_problems(module: AnsibleModule) -> list[str]:
+    """Say when something needs root and there is no way to become it."""
+    if os.geteuid() == 0 or module.params["may_become_root"]:
+        return []
+    needs = [f"installing {name}" for name in ("docker", "mmdebstrap", "setfacl", "java") if not shutil.which(name)]
+    if shutil.which("docker") and module.run_command(["docker", "version"])[0] != 0:
+        needs.append("starting the engine or joining the group docker")
+    if not os.access(module.params["delta_tables_dir"], os.W_OK):
+        needs.append(f"making {module.params['delta_tables_dir']}")
+    if not needs or (shutil.which("sudo") and module.run_command(["sudo", "-n", "true"])[0] == 0):
+        return []
+    return [f"Root is needed for {', '.join(needs)}: run `make up` (it asks for sudo's password), or ansible-playbook -K."]
+
+
+def refuses(url: str) -> str:
+    """Say why the server of `url` cannot be reached; empty where it can. A proxy stands for all servers."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = os.environ.get(f"{parts.scheme}_proxy") or os.environ.get(f"{parts.scheme.upper()}_PROXY")
+    target = urllib.parse.urlsplit(proxy) if proxy else parts
+    try:
+        port = target.port or (443 if target.scheme == "https" else 80)
+        socket.create_connection((target.hostname or "", port), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def registry_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
+    """Ask the registries that the user's own configuration names, where something is still to be built."""
+    if not missing:
+        return []
+    problems = []
+    code, out, _ = module.run_command(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(ORIGIN)", "Created-By: Packages"]
+    )
+    mirrors = [line.split("|")[0] for line in out.splitlines() if code == 0 and line.endswith("|Debian")]
+    mirror = module.params["debian_mirror"] or next(iter(mirrors), "")
+    if mirror and (reason := refuses(mirror)):
+        problems.append(f"The Debian mirror {mirror} cannot be reached ({reason}): mend the network, or set stack_debian_mirror.")
+    code, _, err = module.run_command(
+        [module.params["python"], "-m", "pip", "--retries", "0", "--timeout", "10", "index", "versions", "uv"]
+    )
+    if code != 0:
+        last = err.strip().splitlines()[-1] if err.strip() else "no answer"
+        problems.append(f"pip cannot reach its package index ({last}): mend the network, or `pip config set global.index-url`.")
+    goproxy = os.environ.get("GOPROXY", "").replace("|", ",").split(",")[0]
+    if goproxy.startswith("http") and (reason := refuses(goproxy)):
+        problems.append(f"The Go module proxy {goproxy} cannot be reached ({reason}): mend the network or GOPROXY.")
+    return problems
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "ports": {"type": "dict", "required": True},
+            "address": {"type": "str", "required": True},
+            "project": {"type": "str", "required": True},
+            "min_memory_mb": {"type": "int", "required": True},
+            "min_disk_mb": {"type": "int", "required": True},
+            "disk_path": {"type": "path", "default": "/var/lib/docker"},
+            "services": {"type": "list", "elements": "str", "required": True},
+            "image_prefix": {"type": "str", "required": True},
+            "debian_mirror": {"type": "str", "default": ""},
+            "python": {"type": "str", "required": True},
+            "may_become_root": {"type": "bool", "required": True},
+            "delta_tables_dir": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    missing = missing_images(module)
+    problems = [
+        *memory_problems(module),
+        *disk_problems(module, missing),
+        *port_problems(module),
+        *root_problems(module),
+        *registry_problems(module, missing),
+    ]
+    module.exit_json(changed=False, problems=problems)
+
+
+if __name__ == "__main__":
+    main()
