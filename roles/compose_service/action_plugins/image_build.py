@@ -12,6 +12,8 @@ from ansible.utils.display import Display
 
 # `#7 [build 2/4] RUN go install ...`, as BuildKit's plain progress prints a step when it starts.
 STEP = re.compile(r"^#\d+ (\[[^\]]*\d+/\d+\] .*)$")
+# What a reader does not need of a RUN line: its mounts.
+MOUNT = re.compile(r"--mount=\S+\s*")
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 20.0
 WIDTH = 100
@@ -53,5 +55,5 @@ class ActionModule(ActionBase):
                 step = steps[-1] if steps else step
             now = time.monotonic()
             if step != shown or now - shown_at >= HEARTBEAT_SECONDS:
-                display.display(f"  {name}  {now - started:4.0f} s  {step[:WIDTH]}", color="bright gray")
+                display.display(f"  {name}  {now - started:4.0f} s  {MOUNT.sub('', step)[:WIDTH]}", color="bright gray")
                 shown, shown_at = step, now

@@ -26,7 +26,7 @@ options:
   owner_uid: {type: int, description: User id of the containers; used where this runs as root.}
   owner_gid: {type: int, description: Group id of the containers.}
   prune: {type: list, elements: str, default: [], description: Directories that hold rendered files only.}
-  validate: {type: list, elements: str, default: [], description: Command; an argument's C(%s) is the staging directory.}
+  validate: {type: list, elements: str, description: Command; an argument's C(%s) is the staging directory.}
   validate_dir: {type: str, description: The directory that is staged for the check.}
 author: cdc-workstation
 """
@@ -111,7 +111,7 @@ def main() -> None:
             "owner_uid": {"type": "int"},
             "owner_gid": {"type": "int"},
             "prune": {"type": "list", "elements": "str", "default": []},
-            "validate": {"type": "list", "elements": "str", "default": []},
+            "validate": {"type": "list", "elements": "str"},
             "validate_dir": {"type": "str"},
         },
         required_by={"validate": ["validate_dir"]},

@@ -35,7 +35,7 @@ EXAMPLES = """
 """
 
 RETURN = """
-values:
+kept:
   description: Name to value of every secret that was asked for.
   type: dict
   returned: always
@@ -81,7 +81,7 @@ def main() -> None:
         path.chmod(0o600)
         if os.geteuid() == 0:
             os.chown(path, module.params["owner_uid"], module.params["owner_gid"])
-    module.exit_json(changed=changed, values=values)
+    module.exit_json(changed=changed, kept=values)
 
 
 if __name__ == "__main__":
