@@ -95,7 +95,7 @@ def validate(module: AnsibleModule, files: dict[str, str]) -> None:
     if code != 0:
         reason = "\n".join(part.strip() for part in (out, err) if part.strip())
         module.fail_json(
-            msg=f"The new configuration was refused and nothing was changed. {command[-2]} says:\n{reason}",
+            msg=f"The new configuration was refused and nothing was changed. The service's own check says:\n{reason}",
             rc=code,
         )
 

@@ -1,0 +1,61 @@
+# The two commands: `make up` and `make test`. `make help` lists the rest.
+
+INVENTORY ?= laptop
+WORKERS ?= 0
+SPARK_LINE ?= 4.2
+# More arguments for ansible-playbook or pytest, for example ARGS="-e kafka_port=19092" or ARGS="-k merge".
+ARGS ?=
+
+export SPARK_LINE
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+inventory := inventories/$(INVENTORY)
+playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
+pytest := pytest --ansible-inventory=$(inventory)
+
+.DEFAULT_GOAL := help
+.PHONY: help up test gate suite status down destroy bench lint unit format venv
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+venv: ## Make .venv equal to uv.lock
+	@scripts/bootstrap
+
+up: venv ## Build and start the workstation, then verify it
+	@$(playbook) site.yml $(ARGS)
+
+test: gate suite ## Prove that it works: the gate, then the suite
+
+gate: venv ## Check ports, health, memory and secrets of the running stack
+	@$(pytest) tests/gate --hosts=ansible://workstation --quiet $(GATE_ARGS)
+
+suite: venv ## Run the test suite against the running stack (WORKERS=4 shares it)
+	@$(pytest) tests/suite --numprocesses=$(WORKERS) $(ARGS)
+
+status: venv ## Show services, health, memory, URLs, connectors and lag
+	@ansible-playbook -i $(inventory) playbooks/status.yml $(ARGS)
+
+down: venv ## Stop the workstation; data stays
+	@$(playbook) playbooks/down.yml $(ARGS)
+
+destroy: venv ## Remove the workstation with its data (it asks; YES=1 does not)
+	@$(playbook) playbooks/destroy.yml $(if $(YES),-e destroy_confirmed=true) $(ARGS)
+
+bench: venv ## Measure the running stack: medians and ratios
+	@python -m benchmarks $(ARGS)
+
+unit: venv ## Run the tests that need no stack
+	@pytest tests/unit $(ARGS)
+
+lint: venv ## Check the style of everything
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@yamllint --strict .
+	@ansible-lint --offline
+	@shellcheck scripts/* .ci/run
+
+format: venv ## Format the Python code
+	@ruff check --fix .
+	@ruff format .

@@ -1,0 +1,87 @@
+"""Print how the stack is doing as tables."""
+
+from __future__ import annotations
+
+import io
+import shutil
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from rich.console import Console
+from rich.table import Table
+
+STYLES = {"healthy": "green", "running": "green", "RUNNING": "green", "starting": "yellow", "PAUSED": "yellow"}
+MIB = 2**20
+# A table that is piped into a file has no terminal to ask for its width.
+MIN_WIDTH, MAX_WIDTH = 100, 160
+
+display = Display()
+
+
+def coloured(state: str) -> str:
+    """Return `state` in the colour of its meaning."""
+    return f"[{STYLES.get(state, 'red')}]{state}[/]"
+
+
+class ActionModule(ActionBase):
+    """The action `stack_status`."""
+
+    def run(self, tmp=None, task_vars=None):
+        """Gather on the target, print here."""
+        result = super().run(tmp, task_vars)
+        args = dict(self._task.args)
+        footer = args.pop("footer", "")
+        result.update(self._execute_module(module_name="stack_status", module_args=args, task_vars=task_vars))
+        if result.get("failed"):
+            return result
+        text = io.StringIO()
+        width = min(max(shutil.get_terminal_size((MAX_WIDTH, 24)).columns, MIN_WIDTH), MAX_WIDTH)
+        console = Console(file=text, width=width, force_terminal=bool(display.verbosity is not None and self._colour()))
+        if not result["services"]:
+            console.print("Nothing of the stack is here. `make up` builds and starts it.")
+        else:
+            console.print(self._services(result["services"]))
+        if result["connectors"]:
+            console.print(self._connectors(result["connectors"]))
+        if footer and result["services"]:
+            console.print(footer, highlight=False, markup=False)
+        display.display("\n" + text.getvalue().rstrip())
+        result["changed"] = False
+        # The tables are the output; the callback need not print the data as well.
+        return {"changed": False}
+
+    @staticmethod
+    def _colour() -> bool:
+        from ansible.utils.color import ANSIBLE_COLOR
+
+        return bool(ANSIBLE_COLOR)
+
+    @staticmethod
+    def _services(services):
+        table = Table("service", "health", "memory", "limit", "version", "URL", box=None, header_style="bold", show_footer=True)
+        for service in services:
+            table.add_row(
+                service["name"],
+                coloured(service["state"]),
+                f"{service['memory'] / MIB:.0f} MiB",
+                f"{service['limit'] / MIB:.0f} MiB",
+                service["version"],
+                service["url"],
+            )
+        table.columns[0].footer = "sum"
+        table.columns[2].footer = f"{sum(service['memory'] for service in services) / MIB:.0f} MiB"
+        table.columns[3].footer = f"{sum(service['limit'] for service in services) / MIB:.0f} MiB"
+        for column in (2, 3):
+            table.columns[column].justify = "right"
+        return table
+
+    @staticmethod
+    def _connectors(connectors):
+        table = Table("connector", "state", "tasks", "lag", box=None, header_style="bold")
+        for connector in connectors:
+            lag = "unknown" if connector["lag"] is None else f"{connector['lag']:.1f} s"
+            tasks = " ".join(coloured(state) for state in connector["tasks"]) or coloured("none")
+            table.add_row(connector["name"], coloured(connector["state"]), tasks, lag)
+            if connector["trace"]:
+                table.add_row("", f"[red]{connector['trace'].splitlines()[0][:100]}[/]")
+        return table

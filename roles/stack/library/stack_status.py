@@ -1,0 +1,122 @@
+#!/usr/bin/python
+"""Say how each service of the stack is doing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.parse
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: stack_status
+short_description: Say how each service of the stack is doing
+description:
+  - The action plugin of the same name prints it as a table.
+options:
+  project: {type: str, required: true, description: The compose project.}
+author: cdc-workstation
+"""
+
+EXAMPLES = """
+- name: Show how the stack is doing
+  stack_status: {project: cdc-workstation}
+"""
+
+RETURN = """
+services: {description: "Name, state, memory, limit, url and version of each service.", type: list, elements: dict, returned: always}
+connectors: {description: "Name, state, task states and lag in seconds of each connector.", type: list, elements: dict, returned: always}
+"""
+
+LAG_QUERY = "max by (context, name, server, connector) (debezium_milliseconds_behind_source)"
+UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def fetch(url):
+    """Return the JSON at `url`, or None where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- loopback, from the stack's own settings
+            return json.load(answer)
+    except (OSError, ValueError):
+        return None
+
+
+def size(text):
+    """Return the bytes of a size as `docker stats` prints it, for example `36.1MiB`."""
+    for unit in sorted(UNITS, key=len, reverse=True):
+        if text.endswith(unit):
+            return int(float(text[: -len(unit)]) * UNITS[unit])
+    return 0
+
+
+def services(module):
+    """Return the project's containers with what they use."""
+    if not shutil.which("docker"):
+        return []
+    listing = ["docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={module.params['project']}"]
+    code, ids, err = module.run_command(listing)
+    if code != 0:
+        module.fail_json(msg=f"The engine does not answer: {err.strip()}")
+    if not ids.split():
+        return []
+    _, inspected, _ = module.run_command(["docker", "inspect", *ids.split()], check_rc=True)
+    form = "{{.ID}} {{.MemUsage}}"
+    _, stats, _ = module.run_command(["docker", "stats", "--no-stream", "--no-trunc", "--format", form, *ids.split()])
+    used = {line.split()[0]: size(line.split()[1]) for line in stats.splitlines()}
+    found = []
+    for container in json.loads(inspected):
+        labels, state = container["Config"]["Labels"], container["State"]
+        if labels.get("com.docker.compose.oneoff") == "True":
+            continue
+        found.append(
+            {
+                "name": labels["com.docker.compose.service"],
+                "state": state.get("Health", {}).get("Status", "running") if state["Status"] == "running" else state["Status"],
+                "memory": used.get(container["Id"], 0),
+                "limit": container["HostConfig"]["Memory"],
+                "url": labels.get("cdc-workstation.url", ""),
+                "version": labels.get("cdc-workstation.version", ""),
+            }
+        )
+    return sorted(found, key=lambda service: service["name"])
+
+
+def connectors(debezium, prometheus):
+    """Return the connectors with the states of their tasks and, where Prometheus runs, their lag in seconds."""
+    answer = fetch(f"{debezium}/connectors?expand=status") if debezium else None
+    lags = {}
+    if prometheus:
+        query = urllib.parse.urlencode({"query": LAG_QUERY})
+        result = fetch(f"{prometheus}/api/v1/query?{query}") or {}
+        for sample in result.get("data", {}).get("result", []):
+            labels = sample["metric"]
+            lags[labels.get("connector") or labels.get("server") or labels.get("name")] = float(sample["value"][1]) / 1000
+    return [
+        {
+            "name": name,
+            "state": entry["status"]["connector"]["state"],
+            "tasks": [task["state"] for task in entry["status"]["tasks"]],
+            "trace": next((task["trace"] for task in entry["status"]["tasks"] if "trace" in task), ""),
+            "lag": lags.get(name),
+        }
+        for name, entry in sorted((answer or {}).items())
+    ]
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "project": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    found = services(module)
+    urls = {service["name"]: service["url"].rstrip("/") for service in found}
+    module.exit_json(changed=False, services=found, connectors=connectors(urls.get("debezium"), urls.get("prometheus")))
+
+
+if __name__ == "__main__":
+    main()
