@@ -1,0 +1,166 @@
+"""Prometheus, and an alert's way from it through Alertmanager to the webhook."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import docker
+import pytest
+import requests
+from docker.models.containers import Container
+from locks import sharing
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from cdc_workstation.clients.prometheus import PrometheusClient
+from cdc_workstation.clients.webhook import Notification, WebhookReceiver
+from cdc_workstation.settings import Settings, connection_file
+
+ALERTS = {
+    "ServiceDown",
+    "ConnectorFailed",
+    "ConnectorTaskFailed",
+    "CdcLagHigh",
+    "ErrorRateHigh",
+    "DataIntegrityFailure",
+}
+
+
+@pytest.fixture(autouse=True)
+def turn() -> Iterator[None]:
+    """Wait for tests that restart Alertmanager."""
+    with sharing("alertmanager"):
+        yield
+
+
+def until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+    """Wait until the condition holds, or fail and say what did not happen."""
+    Retrying(
+        retry=retry_if_result(lambda held: not held),
+        stop=stop_after_delay(timeout),
+        wait=wait_fixed(0.1),
+        retry_error_callback=lambda _: pytest.fail(f"{what} did not happen within {timeout:g} s", pytrace=False),
+    )(condition)
+
+
+def test_the_rules_of_the_cdc_group_are_in_use(prometheus_client: PrometheusClient) -> None:
+    rules = prometheus_client.rules()["cdc_alerts"]
+
+    assert {rule["name"] for rule in rules} == ALERTS
+    assert {rule["health"] for rule in rules} == {"ok"}
+
+
+def test_everything_that_services_declare_is_scraped(prometheus_client: PrometheusClient) -> None:
+    declared = {
+        target
+        for path in (connection_file().parent / "targets").glob("*.json")
+        for group in json.loads(path.read_text())
+        for target in group["targets"]
+    }
+    assert {"prometheus:9090", "alertmanager:9093"} <= declared
+
+    health = {target["labels"]["instance"]: target for target in prometheus_client.targets()}
+
+    assert declared <= health.keys()
+    assert {name: health[name]["lastError"] for name in declared if health[name]["health"] != "up"} == {}
+
+
+def test_alerts_are_sent_to_the_alertmanager_of_the_stack(prometheus_client: PrometheusClient) -> None:
+    assert prometheus_client.alertmanagers() == ["http://alertmanager:9093/api/v2/alerts"]
+
+
+def test_the_classic_ui_is_served(prometheus_client: PrometheusClient) -> None:
+    for page in ("graph", "alerts", "targets"):
+        answer = requests.get(f"{prometheus_client.url}/classic/{page}", timeout=5)
+
+        assert answer.ok
+        assert "cdc-workstation" in answer.text
+
+
+class Service:
+    """A service beside the stack that declares its metrics as the stack's own services do."""
+
+    def __init__(self, container: Container, target: Path) -> None:
+        self.container = container
+        self.job: str = container.name
+        self._target = target
+
+    def declare(self) -> None:
+        """Tell Prometheus to scrape it, each second so that the test is quick."""
+        labels = {"job": self.job, "__metrics_path__": "/metrics", "__scrape_interval__": "1s"}
+        text = json.dumps([{"targets": [f"{self.job}:9090"], "labels": labels | {"__scrape_timeout__": "1s"}}])
+        staged = self._target.with_suffix(".new")
+        staged.write_text(text)
+        staged.replace(self._target)
+
+    def remove(self) -> None:
+        self._target.unlink(missing_ok=True)
+        self.container.remove(force=True)
+
+
+@pytest.fixture
+def service(prometheus_client: PrometheusClient, stack_settings: Settings) -> Iterator[Service]:
+    """A running service with metrics (a second Prometheus), unknown to the stack's Prometheus so far."""
+    engine = docker.from_env()
+    [prometheus] = engine.containers.list(
+        filters={
+            "label": [
+                f"com.docker.compose.project={stack_settings.compose_project_name}",
+                "com.docker.compose.service=prometheus",
+            ]
+        }
+    )
+    targets = connection_file().parent / "targets"
+    for leftover in targets.glob("test-*.json"):
+        # Of a run that was killed.
+        if time.time() - leftover.stat().st_mtime > 600:
+            leftover.unlink(missing_ok=True)
+    name = f"test-{uuid4()}"
+    container = engine.containers.run(
+        prometheus.image,
+        ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/tmp/data"],
+        name=name,
+        detach=True,
+        network=next(iter(prometheus.attrs["NetworkSettings"]["Networks"])),
+        mem_limit="96m",
+        user=prometheus.attrs["Config"]["User"],
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777"},  # noqa: S108
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges:true"],
+    )
+    service = Service(container, targets / f"{name}.json")
+    yield service
+    service.remove()
+
+
+def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
+    prometheus_client: PrometheusClient, stack_settings: Settings, service: Service
+) -> None:
+    assert stack_settings.webhook_url is not None
+    webhook = WebhookReceiver(stack_settings.webhook_url, label=("job", service.job))
+
+    def told(status: str) -> Callable[[Notification], bool]:
+        return lambda one: one.status == status and one.alertnames == {"ServiceDown"}
+
+    service.declare()
+    query = f'up{{job="{service.job}"}}'
+    until(lambda: [value for _, value in prometheus_client.query(query)] == [1.0], 15, "a scrape of the new service")
+    assert prometheus_client.alerts("ServiceDown", job=service.job) == []
+
+    service.container.kill()
+
+    [down] = webhook.wait_for(told("firing"), timeout=30)
+    assert down.path == "/alerts/critical"
+    [alert] = down.alerts
+    assert alert.labels["severity"] == "critical"
+    assert alert.annotations["summary"] == f"{service.job} is down"
+    assert alert.generator_url.startswith(prometheus_client.url)
+
+    service.container.start()
+
+    webhook.wait_for(told("resolved"), timeout=20)
+    webhook.forget()
