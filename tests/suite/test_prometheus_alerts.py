@@ -79,6 +79,9 @@ def test_the_classic_ui_is_served(prometheus_client: PrometheusClient) -> None:
         assert answer.ok
         assert "cdc-workstation" in answer.text
 
+    # Where links from alerts lead to: it goes on to the classic page.
+    assert "/classic/" in requests.get(f"{prometheus_client.url}/graph?g0.expr=up", timeout=5).text
+
 
 class Service:
     """A service beside the stack that declares its metrics as the stack's own services do."""
