@@ -121,6 +121,8 @@ class Connect:
         return [
             f"{name}: {item['value']['name']}: {' '.join(error.split())}"
             for item in answer["configs"]
+            # A key that is defined and has no value comes without one.
+            if item["value"]
             for error in item["value"]["errors"]
         ]
 
