@@ -1,0 +1,13 @@
+"""The fixtures of `cdc_workstation.plugin` for all tests of this repository."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugin where its entry point has not: the package is on the path, but not installed."""
+    if not config.pluginmanager.has_plugin("cdc_workstation"):
+        from cdc_workstation import plugin
+
+        config.pluginmanager.register(plugin, "cdc_workstation")

@@ -1,0 +1,97 @@
+"""The services found each other: workers their master, connectors their sources, Prometheus its targets."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlsplit
+
+import pytest
+from deployment import Deployment, Service
+
+
+@pytest.mark.only("spark-master")
+def test_expected_spark_workers_are_alive(service: Service, other_deployments: list[Deployment]) -> None:
+    workers = [
+        worker
+        for deployment in other_deployments
+        for worker in deployment.services.values()
+        if worker.name.startswith("spark-worker")
+    ]
+    expected = sum(worker.replicas for worker in workers)
+
+    def problem() -> str:
+        state = service.deployment.get_json(f"{service.address}/json/")
+        alive = sum(worker["state"] == "ALIVE" for worker in state["workers"])
+        if state["status"] != "ALIVE":
+            return f"spark-master is {state['status']}"
+        return (
+            "" if alive == expected else f"spark-master has {alive} worker(s) ALIVE, spark-worker declares {expected}"
+        )
+
+    service.deployment.expect_none(problem)
+
+
+@pytest.mark.only("debezium")
+def test_connectors_and_their_tasks_are_running(service: Service) -> None:
+    def problem() -> str:
+        connectors = service.deployment.get_json(f"{service.address}/connectors?expand=status")
+        states = {
+            f"{kind} {name}": part
+            for name, connector in connectors.items()
+            for kind, part in [
+                ("connector", connector["status"]["connector"]),
+                *((f"task {task['id']} of", task) for task in connector["status"]["tasks"]),
+            ]
+        }
+        idle = [name for name, connector in connectors.items() if not connector["status"]["tasks"]]
+        bad = [
+            f"{what} is {part['state']}: {part.get('trace', 'no trace').splitlines()[0]}"
+            for what, part in states.items()
+            if part["state"] != "RUNNING"
+        ]
+        bad += [f"connector {name} has no task" for name in idle]
+        if not connectors and {"mysql", "postgres"} & set(service.deployment.services):
+            bad.append("no connector is registered")
+        return f"debezium: {'; '.join(bad)}" if bad else ""
+
+    service.deployment.expect_none(problem)
+
+
+@pytest.mark.only("prometheus")
+def test_all_prometheus_targets_are_up(service: Service) -> None:
+    declared = declared_targets(service.deployment)
+
+    def problem() -> str:
+        answer = service.deployment.get_json(f"{service.address}/api/v1/targets?state=active")["data"]["activeTargets"]
+        bad = [
+            f"{target['labels']['job']} at {target['scrapeUrl']} is {target['health']} ({target['lastError']})"
+            for target in answer
+            if target["health"] != "up"
+        ]
+        bad += [f"{target} is not scraped" for target in declared - {urlsplit(t["scrapeUrl"]).netloc for t in answer}]
+        return f"prometheus: {'; '.join(bad)}" if bad or not answer else ""
+
+    service.deployment.expect_none(problem)
+
+
+@pytest.mark.only("prometheus")
+def test_prometheus_has_its_alertmanager(service: Service) -> None:
+    def problem() -> str:
+        known = service.deployment.get_json(f"{service.address}/api/v1/alertmanagers")["data"]
+        active = {urlsplit(one["url"]).hostname for one in known["activeAlertmanagers"]}
+        if "alertmanager" in service.deployment.services and "alertmanager" not in active:
+            return f"prometheus has no active alertmanager, only {sorted(active)}"
+        return ""
+
+    service.deployment.expect_none(problem)
+
+
+def declared_targets(deployment: Deployment) -> set[str]:
+    """Return what the services declared to be scraped, as host:port."""
+    text = deployment.host.check_output("cat %s/targets/*.json", deployment.directory)
+    found, decoder = set(), json.JSONDecoder()
+    while text := text.strip():
+        groups, end = decoder.raw_decode(text)
+        found |= {target for group in groups for target in group["targets"]}
+        text = text[end:]
+    return found
