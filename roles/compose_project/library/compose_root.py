@@ -84,7 +84,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params, dest = module.params, Path(module.params["dest"])
-    present = sorted(path.parent.name for path in dest.glob("*/compose.yml"))
+    present = sorted(path.parent.name for path in dest.glob("[!.]*/compose.yml"))
     keep = present if params["services"] is None else [name for name in present if name in params["services"]]
     removed = [name for name in present if name not in keep]
     if not module.check_mode:

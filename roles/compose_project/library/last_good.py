@@ -65,7 +65,7 @@ def main() -> None:
         new = stack / f"{COPY}.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
-        for name in parts + [path.parent.name for path in stack.glob("*/compose.yml")]:
+        for name in parts + [path.parent.name for path in stack.glob("[!.]*/compose.yml")]:
             target = new / name
             if (stack / name).is_dir():
                 # Only what is rendered: a service's directory may also hold what was derived from its image.
@@ -94,7 +94,7 @@ def main() -> None:
                 if file.is_file():
                     shutil.copy2(file, stack / path.name / file.name)
         # A service that was not there in the last good state must not be started with it.
-        for fragment in stack.glob("*/compose.yml"):
+        for fragment in stack.glob("[!.]*/compose.yml"):
             if not (copy / fragment.parent.name).exists():
                 shutil.rmtree(fragment.parent)
     module.exit_json(changed=True, found=found)
