@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+# For tests of the plugin itself.
+pytest_plugins = ["pytester"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin where its entry point has not: the package is on the path, but not installed."""

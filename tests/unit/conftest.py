@@ -1,0 +1,83 @@
+"""What unit tests share: the repository's files, and modules run as Ansible runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import basic
+
+ROOT = Path(__file__).parents[2]
+Module = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture
+def module(tmp_path_factory: pytest.TempPathFactory) -> Module:
+    """Run a module as Ansible does: `module("compose_service/library/service_tree.py", dest=..., files=...)`.
+
+    The result holds what the module returned, a failure among it (`failed`, `msg`). `_environment` adds variables to
+    its environment, `_check` runs it in check mode. It runs in a process of its own, forked so that Ansible's own code
+    is imported once for all tests.
+    """
+
+    def run(
+        path: str, _environment: dict[str, str] | None = None, _check: bool = False, **arguments: Any
+    ) -> dict[str, Any]:
+        directory = tmp_path_factory.mktemp("module")
+        given = {**arguments, "_ansible_check_mode": _check, "_ansible_remote_tmp": str(directory)}
+        output = directory / "output"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                with output.open("w") as file:
+                    os.dup2(file.fileno(), 1)
+                    os.dup2(file.fileno(), 2)
+                    sys.stdout = sys.stderr = file
+                    os.environ.update(_environment or {})
+                    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode()
+                    basic._ANSIBLE_PROFILE = "legacy"
+                    try:
+                        runpy.run_path(str(ROOT / "roles" / path), run_name="__main__")
+                    except SystemExit as end:
+                        code = int(end.code or 0)
+                    except BaseException:
+                        traceback.print_exc()
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        printed = output.read_text()
+        assert "Traceback" not in printed, printed
+        returned: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+        assert returned.get("failed", False) == (code != 0), printed
+        return returned
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
+    """Put a shell script under a name before all other programs; return the environment that finds it."""
+    directory = tmp_path / "bin"
+
+    def put(name: str, script: str) -> dict[str, str]:
+        directory.mkdir(exist_ok=True)
+        path = directory / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return {"PATH": f"{directory}:{os.environ['PATH']}"}
+
+    return put

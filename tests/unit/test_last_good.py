@@ -1,0 +1,104 @@
+"""The module that keeps the files with which all services were healthy."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    for name, content in {
+        "compose.yml": "include: [kafka/compose.yml]\n",
+        "connection.env": "KAFKA=good\n",
+        "connection.d/kafka.env": "KAFKA=good\n",
+        "targets/kafka.json": "[]\n",
+        "kafka/compose.yml": "good\n",
+        "kafka/config/server.properties": "good\n",
+        "kafka/private/password": "good\n",
+        "kafka/derived/cache": "from the image\n",
+        "secrets/password": "kept\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "kafka/private/password").chmod(0o600)
+    return tmp_path
+
+
+@pytest.fixture
+def last_good(module: Any, stack: Path) -> Any:
+    return partial(module, "compose_project/library/last_good.py", stack_dir=str(stack))
+
+
+def files(stack: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(stack)): path.read_text()
+        for path in stack.rglob("*")
+        if path.is_file() and ".last-good" not in path.parts
+    }
+
+
+def test_what_a_failed_converge_wrote_is_undone(last_good: Any, stack: Path) -> None:
+    good = files(stack)
+    last_good(state="saved")
+    for name in ("compose.yml", "connection.env", "kafka/compose.yml", "kafka/config/server.properties"):
+        (stack / name).write_text("broken\n")
+    (stack / "kafka/config/new.properties").write_text("broken\n")
+
+    result = last_good(state="restored")
+
+    assert result["found"]
+    assert files(stack) == good
+
+
+def test_a_mounted_directory_stays_the_same_directory(last_good: Any, stack: Path) -> None:
+    last_good(state="saved")
+    before = (stack / "kafka/config").stat().st_ino
+    (stack / "kafka/config/server.properties").write_text("broken\n")
+
+    last_good(state="restored")
+
+    assert (stack / "kafka/config").stat().st_ino == before
+
+
+def test_private_files_stay_private(last_good: Any, stack: Path) -> None:
+    last_good(state="saved")
+    copy = stack / ".last-good"
+    (stack / "kafka/private/password").unlink()
+
+    last_good(state="restored")
+
+    assert copy.stat().st_mode & 0o777 == 0o700
+    assert (copy / "kafka/private/password").stat().st_mode & 0o777 == 0o600
+    assert (stack / "kafka/private/password").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_service_that_was_new_is_not_started_with_the_old_ones(last_good: Any, stack: Path) -> None:
+    last_good(state="saved")
+    (stack / "mysql").mkdir()
+    (stack / "mysql" / "compose.yml").write_text("broken\n")
+
+    last_good(state="restored")
+
+    assert not (stack / "mysql").exists()
+    assert (stack / "kafka").exists()
+
+
+def test_secrets_outlive_a_restored_state(last_good: Any, stack: Path) -> None:
+    last_good(state="saved")
+    (stack / "secrets/password").write_text("newer\n")
+
+    last_good(state="restored")
+
+    assert (stack / "secrets/password").read_text() == "newer\n"
+
+
+def test_without_a_good_state_there_is_nothing_to_restore(last_good: Any, stack: Path) -> None:
+    before = files(stack)
+
+    assert not last_good(state="restored")["found"]
+    assert files(stack) == before

@@ -1,0 +1,71 @@
+"""The module that keeps the stack's secrets."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def keep(module: Any, tmp_path: Path) -> Any:
+    return partial(
+        module,
+        "compose_service/library/stack_secrets.py",
+        dest=str(tmp_path / "secrets"),
+        owner_uid=os.getuid(),
+        owner_gid=os.getgid(),
+    )
+
+
+def test_a_missing_secret_is_generated_for_its_owner_alone(keep: Any, tmp_path: Path) -> None:
+    result = keep(secrets={"mysql_password": ""})
+
+    path = tmp_path / "secrets" / "mysql_password"
+    assert result["changed"]
+    assert path.read_text() == result["kept"]["mysql_password"]
+    assert len(path.read_text()) >= 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_generated_secret_is_never_changed_again(keep: Any) -> None:
+    first = keep(secrets={"mysql_password": ""})
+
+    again = keep(secrets={"mysql_password": "", "another": ""})
+
+    assert again["kept"]["mysql_password"] == first["kept"]["mysql_password"]
+    assert not keep(secrets={"mysql_password": ""})["changed"]
+
+
+def test_two_secrets_differ(keep: Any) -> None:
+    kept = keep(secrets={"one": "", "other": ""})["kept"]
+
+    assert kept["one"] != kept["other"]
+
+
+def test_a_value_of_the_users_own_wins(keep: Any, tmp_path: Path) -> None:
+    keep(secrets={"mysql_password": ""})
+
+    result = keep(secrets={"mysql_password": "from the vault"})
+
+    assert result["changed"]
+    assert (tmp_path / "secrets" / "mysql_password").read_text() == "from the vault"
+    assert not keep(secrets={"mysql_password": "from the vault"})["changed"]
+
+
+def test_a_mounted_secret_stays_the_same_file(keep: Any, tmp_path: Path) -> None:
+    keep(secrets={"mysql_password": "old"})
+    before = (tmp_path / "secrets" / "mysql_password").stat().st_ino
+
+    keep(secrets={"mysql_password": "new"})
+
+    assert (tmp_path / "secrets" / "mysql_password").stat().st_ino == before
+
+
+def test_check_mode_writes_nothing(keep: Any, tmp_path: Path) -> None:
+    assert keep(secrets={"mysql_password": ""}, _check=True)["changed"]
+    assert not (tmp_path / "secrets").exists()
