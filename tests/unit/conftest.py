@@ -78,6 +78,6 @@ def program(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
         path = directory / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
-        return {"PATH": f"{directory}:{os.environ['PATH']}"}
+        return {"PATH": f"{directory}:{os.environ['PATH']}", "GOPROXY": ""}
 
     return put

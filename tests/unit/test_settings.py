@@ -61,7 +61,7 @@ def test_a_service_that_nobody_names_is_absent() -> None:
 def test_a_value_of_the_wrong_type_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MYSQL_PORT", "a lot")
 
-    with pytest.raises(ValidationError, match="(?s)mysql_port.*valid integer"):
+    with pytest.raises(ValidationError, match=r"(?s)mysql_port.*valid integer"):
         get_settings()
 
 

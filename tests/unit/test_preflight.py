@@ -1,0 +1,146 @@
+"""Preflight: every problem of settings and machine, at once and before anything changes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ENOUGH = {"min_memory_mb": 1, "min_disk_mb": 1}
+# What a machine has that has everything: an engine, programs that are found and answer, and no root needed.
+DOCKER_WITH_ALL_IMAGES = 'case "$*" in "image ls"*) echo cdc-workstation/kafka;; esac'
+
+
+@pytest.fixture
+def preflight(module: Any, program: Any, tmp_path: Path) -> Any:
+    environment = program("docker", DOCKER_WITH_ALL_IMAGES)
+    for name in ("mmdebstrap", "setfacl", "java", "sudo", "apt-get"):
+        environment = program(name, "true")
+    return partial(
+        module,
+        "stack/library/preflight.py",
+        _environment=environment,
+        ports={},
+        address="127.0.0.1",
+        project="cdc-workstation",
+        # TEST-NET-3 (RFC 5737): no machine routes it.
+        subnet="203.0.113.0/24",
+        services=["kafka"],
+        image_prefix="cdc-workstation",
+        python=sys.executable,
+        may_become_root=False,
+        delta_tables_dir=str(tmp_path),
+        disk_path=str(tmp_path),
+        **ENOUGH,
+    )
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_machine_that_has_everything_has_no_problems(preflight: Any) -> None:
+    assert preflight()["problems"] == []
+
+
+def test_a_taken_port_names_the_process_and_the_variable(preflight: Any, taken_port: int) -> None:
+    [problem] = preflight(ports={"kafka_port": taken_port})["problems"]
+
+    assert problem.startswith(f"Port {taken_port} is used by ")
+    assert f"(pid {os.getpid()})" in problem
+    assert "set kafka_port" in problem
+
+
+def test_a_port_that_another_container_holds_names_it(preflight: Any, program: Any) -> None:
+    inspected = """[{"Name": "/other-broker", "Config": {"Labels": {"com.docker.compose.project": "other"}},
+                     "HostConfig": {"PortBindings": {"9092/tcp": [{"HostPort": "9092"}]}}}]"""
+    environment = program("docker", f"case $1 in ps) echo 1;; inspect) echo '{inspected}';; esac")
+
+    problems = preflight(ports={"kafka_port": 9092}, services=[], _environment=environment)["problems"]
+
+    assert problems == ["Port 9092 is used by the container other-broker: stop it, or set kafka_port."]
+
+
+def test_ports_of_the_stack_itself_are_no_problem(preflight: Any, program: Any, taken_port: int) -> None:
+    inspected = f"""[{{"Name": "/kafka", "Config": {{"Labels": {{"com.docker.compose.project": "cdc-workstation"}}}},
+                      "HostConfig": {{"PortBindings": {{"9092/tcp": [{{"HostPort": "{taken_port}"}}]}}}}}}]"""
+    environment = program("docker", f"case $1 in ps) echo 1;; inspect) echo '{inspected}';; esac")
+
+    assert preflight(ports={"kafka_port": taken_port}, services=[], _environment=environment)["problems"] == []
+
+
+def test_a_port_that_two_services_want_is_a_problem(preflight: Any) -> None:
+    [problem] = preflight(ports={"kafka_port": 1, "mysql_port": 1})["problems"]
+
+    assert problem == "Port 1 is given to kafka_port and mysql_port: give each its own."
+
+
+def test_a_range_that_another_network_of_the_engine_uses_names_it(preflight: Any, program: Any) -> None:
+    environment = program(
+        "docker", "case $1-$2 in network-ls) echo 1;; network-inspect) echo other 203.0.0.0/16;; esac"
+    )
+
+    [problem] = preflight(services=[], _environment=environment)["problems"]
+
+    assert problem.startswith("The range 203.0.113.0/24 is used by docker's network other: set stack_network_subnet")
+
+
+def test_the_stacks_own_network_is_no_problem(preflight: Any, program: Any) -> None:
+    listed = "cdc-workstation_default 203.0.113.0/24"
+    environment = program("docker", f"case $1-$2 in network-ls) echo 1;; network-inspect) echo {listed};; esac")
+
+    assert preflight(services=[], _environment=environment)["problems"] == []
+
+
+def test_too_little_memory_says_how_much_there_is_and_what_to_do(preflight: Any) -> None:
+    [problem] = preflight(min_memory_mb=10**9)["problems"]
+
+    assert problem.startswith("The machine has ")
+    assert "asks for 1000000000 MB" in problem
+    assert "stack_services" in problem
+
+
+def test_too_little_disk_is_a_problem_only_while_images_are_missing(preflight: Any, program: Any) -> None:
+    assert preflight(min_disk_mb=10**9)["problems"] == []
+
+    without_images = program("docker", "true")
+    problems = preflight(min_disk_mb=10**9, python="true", _environment=without_images)["problems"]
+
+    assert "MB free, the images ask for 1000000000 MB" in problems[0]
+
+
+def test_a_mirror_that_cannot_be_reached_is_named(preflight: Any, program: Any) -> None:
+    environment = program("docker", "true")
+
+    problems = preflight(debian_mirror="http://127.0.0.1:9/debian", python="true", _environment=environment)["problems"]
+
+    assert any("The Debian mirror http://127.0.0.1:9/debian cannot be reached" in problem for problem in problems)
+
+
+def test_an_index_that_cannot_be_reached_says_what_pip_says(preflight: Any, program: Any) -> None:
+    program("docker", "true")
+    environment = program("broken-python", "echo 'Could not fetch URL' >&2; exit 1")
+
+    problems = preflight(python="broken-python", _environment=environment)["problems"]
+
+    assert any("pip cannot reach its package index (Could not fetch URL)" in problem for problem in problems)
+
+
+def test_registries_are_left_alone_while_every_image_is_there(preflight: Any) -> None:
+    assert preflight(debian_mirror="http://127.0.0.1:9/debian", python="false")["problems"] == []
+
+
+def test_all_problems_are_said_at_once(preflight: Any, taken_port: int) -> None:
+    problems = preflight(ports={"kafka_port": taken_port}, min_memory_mb=10**9)["problems"]
+
+    assert len(problems) == 2
