@@ -349,7 +349,12 @@ class AlertmanagerClient:
             self.resolve(*self._posted.values())
             self._posted.clear()
         for silence_id in list(self._silences):
-            self.expire_silence(silence_id)
+            try:
+                self.expire_silence(silence_id)
+            except AlertmanagerError as error:
+                # Ended and past its retention, or lost with Alertmanager's data: gone either way.
+                if error.status_code != requests.codes.not_found:
+                    raise
 
     def _full_labels(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {**labels, **self.labels}
