@@ -1,0 +1,173 @@
+"""What every role says of itself agrees with what it does: defaults, argument specs, README, pins."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ansible_collections
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+ROOT = Path(__file__).parents[2]
+ROLES = sorted(path.parent for path in (ROOT / "roles").glob("*/defaults"))
+# A default that is empty, long, structured or computed may be put in words in a README.
+EMPTY = ("", None, [], {})
+LONG = 60
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=[role.name for role in ROLES])
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def defaults(role: Path) -> dict[str, Any]:
+    return load(role / "defaults" / "main.yml") or {}
+
+
+def options(role: Path) -> dict[str, Any]:
+    found: dict[str, Any] = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"].get("options", {})
+    return found
+
+
+def is_computed(default: Any) -> bool:
+    return "{{" in str(default)
+
+
+def documented(role: Path) -> Iterator[tuple[str, str]]:
+    """Give each variable of the README's table with its default as it stands there (in backticks, or in words)."""
+    section = (role / "README.md").read_text().partition("\n## Variables\n")[2].partition("\n## ")[0]
+    for line in section.splitlines():
+        cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+        names = re.findall(r"`([a-z_0-9]+)`", cells[0])
+        if len(cells) != 3 or not names:
+            continue
+        values = re.findall(r"`[^`]*`", cells[1])
+        yield from zip(names, values if len(values) == len(names) else itertools.repeat(cells[1]), strict=False)
+
+
+@each_role
+def test_argument_specs_name_exactly_the_defaults(role: Path) -> None:
+    assert set(options(role)) == set(defaults(role))
+
+
+@each_role
+def test_argument_specs_state_the_defaults_that_hold(role: Path) -> None:
+    stated = {name: option["default"] for name, option in options(role).items() if "default" in option}
+
+    assert stated == {name: defaults(role)[name] for name in stated}
+
+
+@each_role
+def test_plain_defaults_are_stated_in_the_argument_specs(role: Path) -> None:
+    plain = {
+        n for n, value in defaults(role).items() if isinstance(value, str | int | float) and not is_computed(value)
+    }
+
+    assert plain == {name for name in plain if "default" in options(role)[name]}
+
+
+@each_role
+def test_argument_specs_accept_the_defaults_and_say_what_each_is(role: Path) -> None:
+    for name, option in options(role).items():
+        assert option.get("description"), name
+        assert option.get("type"), name
+        default = defaults(role)[name]
+        if not is_computed(default) and default is not None:
+            # A list or dictionary whose items are computed is checked by the role when it runs.
+            checked = ArgumentSpecValidator({name: option}).validate({name: default})
+            assert not checked.error_messages, name
+
+
+@each_role
+def test_public_variables_carry_the_roles_name(role: Path) -> None:
+    assert all(name.startswith(f"{role.name}_") for name in defaults(role))
+
+
+@each_role
+def test_every_default_has_a_sentence_above_it(role: Path) -> None:
+    lines = (role / "defaults" / "main.yml").read_text().splitlines()
+    # A group of variables, one right below the other, shares the sentence above the first.
+    blocks = "\n".join(lines).removeprefix("---\n").split("\n\n")
+    bare = [block.splitlines()[0] for block in blocks if block.strip() and not block.lstrip().startswith("#")]
+
+    assert not bare
+
+
+@each_role
+def test_readme_lists_every_variable_with_its_default(role: Path) -> None:
+    stated = dict(documented(role))
+    expected = defaults(role)
+
+    assert set(stated) == set(expected)
+    wrong = {
+        name: f"README: {text}, default: {expected[name]!r}"
+        for name, text in stated.items()
+        if not agrees(text, expected[name])
+    }
+    assert not wrong, json.dumps(wrong, indent=2)
+
+
+def agrees(text: str, default: Any) -> bool:
+    """Tell whether a README's cell states the default; words will do where code would not help."""
+    code = re.fullmatch(r"`([^`]*)`", text)
+    if code is None:
+        return default in EMPTY or is_computed(default) or isinstance(default, list | dict) or len(str(default)) > LONG
+    stated = code[1]
+    if isinstance(default, str):
+        return stated in (default, json.dumps(default)) or is_computed(default)
+    return is_computed(default) or yaml.safe_load(stated) == default
+
+
+@each_role
+def test_role_says_what_it_is(role: Path) -> None:
+    meta = load(role / "meta" / "main.yml")
+    spec = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]
+
+    assert meta["galaxy_info"]["role_name"] == role.name
+    assert meta["galaxy_info"]["license"] == "Apache-2.0"
+    assert meta["galaxy_info"]["description"]
+    assert spec["short_description"]
+    assert (role / "README.md").read_text().startswith(f"# {role.name}\n")
+    assert "## Example" in (role / "README.md").read_text()
+
+
+@each_role
+def test_every_pinned_release_is_kept_up_to_date(role: Path) -> None:
+    text = (role / "defaults" / "main.yml").read_text()
+    # Fewer than three numbers are a line of releases (Java 21, PostgreSQL 17): chosen, not updated.
+    pinned = re.findall(r"^(\w+_version): *[\"']?\d+\.\d+\.\d+", text, re.MULTILINE)
+    watched = re.findall(r"^# renovate: datasource=\S+ depName=\S+.*\n(\w+): ", text, re.MULTILINE)
+
+    assert set(pinned) <= set(watched)
+
+
+def test_required_collections_are_those_that_the_ansible_package_bundles() -> None:
+    bundled = Path(next(iter(ansible_collections.__path__)))
+    for collection in load(ROOT / "requirements.yml")["collections"]:
+        namespace, name = collection["name"].split(".")
+        manifest = json.loads((bundled / namespace / name / "MANIFEST.json").read_text())
+        assert collection["version"] == manifest["collection_info"]["version"], collection["name"]
+
+
+def test_collections_that_are_used_are_required() -> None:
+    text = "\n".join(
+        path.read_text() for kind in ("roles", "playbooks", "molecule") for path in (ROOT / kind).rglob("*.yml")
+    )
+    used = set(re.findall(r"\b((?:ansible|community)\.(?!builtin\b)[a-z_]+)\.[a-z_0-9]+:", text))
+    required = {collection["name"] for collection in load(ROOT / "requirements.yml")["collections"]}
+
+    assert used <= required
+
+
+def test_pins_of_the_python_environment_are_exact() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+
+    assert re.search(r'"ansible==\d+\.\d+\.\d+"', text)
+    assert (ROOT / "uv.lock").exists()
