@@ -45,11 +45,10 @@ class CallbackModule(DefaultCallback):
         return self._display.display(f"\n{play.get_name()}", color="bright purple")
 
     def v2_playbook_on_task_start(self, task, is_conditional):
-        """Name the role where a new one begins."""
+        """Take the time; a line appears when it is known that the task applies."""
         self._task_began = time.monotonic()
         if self._verbose:
-            return super().v2_playbook_on_task_start(task, is_conditional)
-        return self._chapter(task)
+            super().v2_playbook_on_task_start(task, is_conditional)
 
     def v2_playbook_on_handler_task_start(self, task):
         """Handlers tell what they did like tasks."""
@@ -75,6 +74,7 @@ class CallbackModule(DefaultCallback):
         """Tell what changed, and what took long."""
         if self._verbose:
             return super().v2_runner_on_ok(result)
+        self._chapter(result.task)
         name = result.task.get_name().split(" : ", 1)[-1]
         if result.result.get("changed"):
             return self._line(result.host.get_name(), "changed", name, C.COLOR_CHANGED)
@@ -106,11 +106,14 @@ class CallbackModule(DefaultCallback):
         """Say what failed, once, in the words of the module."""
         if self._verbose:
             return super().v2_runner_on_failed(result, ignore_errors)
+        self._chapter(result.task)
         self._line(result.host.get_name(), " FAILED", result.task.get_name().split(" : ", 1)[-1], C.COLOR_ERROR)
         outcome = result.result
         items = [item for item in outcome.get("results", []) if item.get("failed")] or [outcome]
         for item in items:
-            parts = [str(item.get(key, "")).strip() for key in ("msg", "stdout", "stderr")]
+            # A program's own output says more than "non-zero return code"; modules put all they know into their message.
+            keys = ("stdout", "stderr") if result.task.action.endswith("command") else ("msg",)
+            parts = [str(item.get(key, "")).strip() for key in keys]
             message = "\n".join(dict.fromkeys(part for part in parts if part)) or str(item.get("censored", ""))
             self._display.display("\n" + message + "\n", color=C.COLOR_ERROR)
         return None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ options:
   ports: {type: dict, required: true, description: Variable name to the port that it publishes.}
   address: {type: str, required: true, description: The address that ports are published on.}
   project: {type: str, required: true, description: The compose project; what its containers hold is its own.}
+  subnet: {type: str, required: true, description: The range of the stack's network.}
   min_memory_mb: {type: int, required: true, description: Memory that the stack asks for.}
   min_disk_mb: {type: int, required: true, description: Free disk space that the images ask for.}
   disk_path: {type: path, default: /var/lib/docker, description: Where the engine keeps its data.}
@@ -110,6 +112,36 @@ def port_problems(module: AnsibleModule) -> list[str]:
         elif port in listening:
             problems.append(f"Port {port} is used by {owner_of(listening[port])}: stop it, or set {names[0]}.")
     return problems
+
+
+def network_problems(module: AnsibleModule) -> list[str]:
+    """Name what already uses the range of the stack's network: another network of the engine, or a route of the host."""
+    wanted = ipaddress.ip_network(module.params["subnet"])
+    own = f"{module.params['project']}_default"
+    networks = []
+    if shutil.which("docker"):
+        form = "{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}"
+        _, ids, _ = module.run_command(["docker", "network", "ls", "--quiet"])
+        _, out, _ = module.run_command(["docker", "network", "inspect", "--format", form, *ids.split()])
+        networks = [line.split() for line in out.splitlines()]
+    if any(name == own for name, *_ in networks):
+        return []
+    taken = [f"docker's network {name}" for name, *ranges in networks if any(overlaps(wanted, r) for r in ranges)]
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        device, destination, _, _, _, _, _, mask = line.split()[:8]
+        # Little-endian hexadecimal (proc(5)); the default route overlaps with everything and means nothing.
+        address, bits = (socket.inet_ntoa(bytes.fromhex(value)[::-1]) for value in (destination, mask))
+        if not taken and bits != "0.0.0.0" and overlaps(wanted, f"{address}/{bits}"):  # noqa: S104 -- a mask, no address
+            taken.append(f"the host's route through {device}")
+    return [
+        f"The range {wanted} is used by {user}: set stack_network_subnet and stack_network_gateway to a free one."
+        for user in taken
+    ]
+
+
+def overlaps(wanted: ipaddress.IPv4Network | ipaddress.IPv6Network, other: str) -> bool:
+    """Tell whether the range `other` shares addresses with `wanted`."""
+    return wanted.overlaps(ipaddress.ip_network(other, strict=False))
 
 
 def memory_problems(module: AnsibleModule) -> list[str]:
@@ -207,6 +239,7 @@ def main() -> None:
             "ports": {"type": "dict", "required": True},
             "address": {"type": "str", "required": True},
             "project": {"type": "str", "required": True},
+            "subnet": {"type": "str", "required": True},
             "min_memory_mb": {"type": "int", "required": True},
             "min_disk_mb": {"type": "int", "required": True},
             "disk_path": {"type": "path", "default": "/var/lib/docker"},
@@ -224,6 +257,7 @@ def main() -> None:
         *memory_problems(module),
         *disk_problems(module, missing),
         *port_problems(module),
+        *network_problems(module),
         *root_problems(module),
         *registry_problems(module, missing),
     ]

@@ -1,0 +1,95 @@
+"""Bad settings and faults: a clear error that says what to do, and the running stack as it was."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from conftest import SmallStack, docker
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_all_problems_are_reported_at_once(small_stack: SmallStack) -> None:
+    outcome = small_stack.converge(stack_start_timeout="soon", alertmanager_prot=9093, stack_services=["alertmanager", "nope"])
+    assert outcome.code != 0
+    assert "Nothing was changed. 3 thing(s) to mend first" in outcome.output
+    assert "'stack_start_timeout' is of type str and we were unable to convert to int" in outcome.output
+    assert "alertmanager_prot is not a setting of any role. Did you mean alertmanager_port?" in outcome.output
+    assert "stack_services names nope" in outcome.output
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_taken_port_is_reported_with_its_process(small_stack: SmallStack) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        outcome = small_stack.converge(alertmanager_port=port)
+    assert outcome.code != 0
+    assert f"Port {port} is used by p" in outcome.output  # python or pytest, as the process calls itself
+    assert "set alertmanager_port" in outcome.output
+
+
+@pytest.mark.usefixtures("untouched")
+def test_one_port_for_two_services_is_reported(small_stack: SmallStack) -> None:
+    outcome = small_stack.converge(alertmanager_port=25001)
+    assert outcome.code != 0
+    assert "Port 25001 is given to alertmanager_port and webhook_receiver_port" in outcome.output
+
+
+@pytest.mark.usefixtures("untouched")
+def test_too_little_memory_is_reported_with_both_figures(small_stack: SmallStack) -> None:
+    outcome = small_stack.converge(stack_min_memory_mb=9_000_000)
+    assert outcome.code != 0
+    assert "the stack asks for 9000000 MB" in outcome.output
+
+
+@pytest.mark.usefixtures("untouched")
+def test_an_unreachable_registry_is_reported_before_a_build(small_stack: SmallStack) -> None:
+    outcome = small_stack.converge(stack_image_prefix="elsewhere", stack_debian_mirror="http://127.0.0.1:9/debian")
+    assert outcome.code != 0
+    assert "The Debian mirror http://127.0.0.1:9/debian cannot be reached" in outcome.output
+    assert "set stack_debian_mirror" in outcome.output
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_broken_route_is_refused_in_the_words_of_amtool(small_stack: SmallStack) -> None:
+    outcome = small_stack.converge(alertmanager_route={"receiver": "nobody"})
+    assert outcome.code != 0
+    assert 'undefined receiver "nobody" used in route' in outcome.output
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_failed_build_shows_the_end_of_its_log(small_stack: SmallStack) -> None:
+    outcome = small_stack.converge(alertmanager_version="0.0.1-none")
+    assert outcome.code != 0
+    assert "The build of cdc-workstation/alertmanager:0.0.1-none" in outcome.output
+    assert "nothing that runs was touched" in outcome.output
+    assert "v0.0.1-none" in outcome.output
+
+
+def test_a_service_that_never_gets_healthy_shows_its_last_words_and_the_old_one_runs_again(small_stack: SmallStack) -> None:
+    before, files = small_stack.containers(), small_stack.files()
+    # Too little memory for a JVM: the kernel ends it.
+    outcome = small_stack.converge(webhook_receiver_memory="12m")
+    assert outcome.code != 0
+    assert "webhook-receiver is " in outcome.output
+    assert "the stack runs again as it was before" in outcome.output
+    assert small_stack.files() == files
+    after = small_stack.containers()
+    assert after["alertmanager"] == before["alertmanager"]
+    health = docker("inspect", "--format", "{{.State.Health.Status}} {{.HostConfig.Memory}}", after["webhook-receiver"][0])
+    assert health.split() == ["healthy", str(192 * 2**20)]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_taken_network_range_is_reported(small_stack: SmallStack) -> None:
+    docker("network", "create", "--subnet", "172.30.254.0/24", "cdc-provision-neighbour")
+    try:
+        outcome = small_stack.converge(stack_project="cdc-provision-other", stack_network_subnet="172.30.254.0/25")
+    finally:
+        docker("network", "rm", "cdc-provision-neighbour")
+    assert outcome.code != 0
+    assert "172.30.254.0/25 is used by docker's network cdc-provision-neighbour" in outcome.output
