@@ -248,8 +248,9 @@ def test_stopped_connector_resumes_where_it_was_with_nothing_lost(
     execute(f"INSERT INTO {table} VALUES (0)")
     name, prefix = own_connector({"table.include.list": f"{stack_settings.mysql_database}.{table}"})
     events = change_events(table, prefix=prefix, from_beginning=True)
+    assert events.next().op == "r"
     execute(f"INSERT INTO {table} VALUES (1)")
-    assert [event.op for event in events.take(2)] == ["r", "c"]
+    assert events.next().op == "c"
 
     connect_client.stop(name)
     connect_client.wait_for(name, "STOPPED")
