@@ -1,0 +1,219 @@
+"""What the roles render with their defaults: fragments, configuration, secrets, connection lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RENDERING = Path(__file__).parent / "rendering"
+ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/templates/compose.yml.j2"))
+# What connection.env calls things (the design, section 4).
+NAMES = {
+    "mysql": {"MYSQL_HOST", "MYSQL_PORT", "MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD"},
+    "postgres": {"POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DATABASE", "POSTGRES_USER", "POSTGRES_PASSWORD"},
+    "kafka": {"KAFKA_BOOTSTRAP_SERVERS"},
+    "debezium": {"DEBEZIUM_URL"},
+    "spark": {"SPARK_MASTER_URL", "SPARK_REMOTE", "DELTA_TABLES_DIR"},
+    "prometheus": {"PROMETHEUS_URL"},
+    "alertmanager": {"ALERTMANAGER_URL"},
+    "webhook_receiver": {"WEBHOOK_URL"},
+}
+
+
+@dataclass
+class Rendered:
+    """What one run of all roles left, and what it asked the engine."""
+
+    directory: Path
+    builds: str
+
+    def fragments(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Name and declaration of every service."""
+        for path in sorted(self.directory.glob("*/compose.yml")):
+            yield from yaml.safe_load(path.read_text())["services"].items()
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """Declare every service into a directory of its own, with an engine that only says yes."""
+    directory = tmp_path_factory.mktemp("rendered")
+    stack, log = directory / "stack", directory / "engine.log"
+    log.touch()
+    variables = {
+        "declared_services": ROLES,
+        "stack_dir": str(stack),
+        "stack_delta_tables_dir": str(directory / "delta-tables"),
+        "stack_base_images": {suite: f"example/debian:{suite}" for suite in ("bookworm", "trixie")},
+    }
+    environment = {
+        **os.environ,
+        "PATH": f"{RENDERING}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ENGINE_LOG": str(log),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "default",
+        "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
+    }
+    playbook = ["ansible-playbook", "-i", "localhost,", "-e", json.dumps(variables), str(RENDERING / "render.yml")]
+    run = subprocess.run(playbook, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
+    return Rendered(stack, log.read_text())
+
+
+@pytest.fixture(scope="session")
+def services(rendered: Rendered) -> dict[str, dict[str, Any]]:
+    """All services of all roles by name."""
+    return dict(rendered.fragments())
+
+
+def test_every_role_declares_its_services(rendered: Rendered) -> None:
+    assert {path.parent.name for path in rendered.directory.glob("*/compose.yml")} == {
+        role.replace("_", "-") for role in ROLES
+    }
+
+
+def test_the_engine_builds_each_image_once(rendered: Rendered) -> None:
+    tags = re.findall(r"--tag (\S+)", rendered.builds)
+
+    assert len(tags) == len(set(tags)) >= len(ROLES)
+    assert all(re.fullmatch(r"cdc-workstation/[a-z-]+:[\w.]+-[0-9a-f]{12}", tag) for tag in tags), tags
+
+
+def test_every_service_runs_an_image_of_ours(services: dict[str, Any], rendered: Rendered) -> None:
+    built = set(re.findall(r"--tag (\S+)", rendered.builds))
+
+    assert {service["image"] for service in services.values()} <= built
+
+
+def test_every_published_port_binds_loopback(services: dict[str, Any]) -> None:
+    ports = {name: service.get("ports", []) for name, service in services.items()}
+
+    assert [(n, p) for n, published in ports.items() for p in published if not str(p).startswith("127.0.0.1:")] == []
+
+
+def test_no_two_services_publish_one_port(services: dict[str, Any]) -> None:
+    ports = [port.split(":")[1] for service in services.values() for port in service.get("ports", [])]
+
+    assert len(ports) == len(set(ports))
+
+
+def test_every_service_has_a_memory_limit(services: dict[str, Any]) -> None:
+    assert [name for name, service in services.items() if not service.get("mem_limit")] == []
+
+
+def test_every_service_has_a_health_check_that_is_quick_to_see_it_ready(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        check = service["healthcheck"]
+        assert check["test"], name
+        assert float(check["interval"].removesuffix("s")) <= 5, name
+
+
+def test_every_service_says_its_version(services: dict[str, Any]) -> None:
+    assert [name for name, one in services.items() if not one["labels"].get("cdc-workstation.version")] == []
+
+
+def test_every_service_is_confined(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert str(service["user"]).partition(":")[0] not in {"0", "root"}, name
+        assert service["restart"].startswith("on-failure"), name
+        assert not service.get("privileged"), name
+
+
+def test_no_password_is_in_an_environment_or_a_command(services: dict[str, Any], rendered: Rendered) -> None:
+    secrets = {path.read_text() for path in (rendered.directory / "secrets").glob("*")}
+
+    for name, service in services.items():
+        text = json.dumps(service)
+        assert not [secret for secret in secrets if secret and secret in text], name
+
+
+def test_secrets_and_connection_lines_are_the_owners_alone(rendered: Rendered) -> None:
+    private = [
+        path
+        for directory in ("secrets", "connection.d", "*/private")
+        for path in rendered.directory.glob(f"{directory}/**/*")
+        if path.is_file()
+    ]
+
+    assert private
+    assert [str(path) for path in private if path.stat().st_mode & 0o777 != 0o600] == []
+
+
+def test_configuration_says_that_it_is_managed(rendered: Rendered) -> None:
+    files = [
+        path
+        for pattern in ("*/compose.yml", "*/config/**/*", "*/private/**/*")
+        for path in rendered.directory.glob(pattern)
+        if path.is_file() and path.suffix != ".json"
+    ]
+
+    assert files
+    assert [str(path) for path in files if "Ansible managed" not in path.read_text()[:600]] == []
+
+
+def test_nothing_is_left_unrendered(rendered: Rendered) -> None:
+    for path in rendered.directory.glob("*/c*/**/*"):
+        if path.is_file():
+            assert not re.search(r"\{%|%\}|AnsibleUndefined", path.read_text()), path
+
+
+@pytest.mark.parametrize("role", sorted(set(NAMES) & set(ROLES)))
+def test_connection_lines_carry_the_names_that_tools_use(rendered: Rendered, role: str) -> None:
+    lines = (rendered.directory / "connection.d" / f"{role.replace('_', '-')}.env").read_text().splitlines()
+
+    assert NAMES[role] <= {line.partition("=")[0] for line in lines}
+    assert all(re.fullmatch(r"[A-Z_]+=\S+", line) for line in lines if not line.startswith("#"))
+
+
+def test_scrape_targets_are_services_of_the_stack(rendered: Rendered, services: dict[str, Any]) -> None:
+    for path in (rendered.directory / "targets").glob("*.json"):
+        for group in json.loads(path.read_text()):
+            assert group["labels"]["job"], path
+            assert all(target.partition(":")[0] in services for target in group["targets"]), path
+
+
+def test_a_service_can_be_deployed_without_the_others(services: dict[str, Any]) -> None:
+    own = {name: path.parent.name for path, name in owners(services)}
+    for name, service in services.items():
+        waits = service.get("depends_on", {})
+        needed = [n for n in waits if isinstance(waits, list) or waits[n].get("required", True)]
+        assert [n for n in needed if own.get(n) != own.get(name)] == [], name
+
+
+def owners(services: dict[str, Any]) -> list[tuple[Path, str]]:
+    """Return (fragment's template, service) by what the templates name."""
+    found = []
+    for path in (ROOT / "roles").glob("*/templates/compose.yml.j2"):
+        found += [(path.parent, name) for name in services if re.search(rf"^  {name}:", path.read_text(), re.MULTILINE)]
+    return found
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker compose to ask")
+def test_compose_accepts_the_fragments_together(rendered: Rendered) -> None:
+    root = "include:\n" + "".join(
+        f"  - {p.parent.name}/compose.yml\n" for p in rendered.directory.glob("*/compose.yml")
+    )
+    project = rendered.directory / "compose.yml"
+    project.write_text(root)
+
+    asked = subprocess.run(
+        ["docker", "compose", "--project-name", "unit", "--file", project, "config", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert asked.returncode == 0, asked.stderr
