@@ -15,6 +15,7 @@ from docker.models.containers import Container
 from locks import sharing
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from cdc_workstation.availability import required
 from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.clients.webhook import Notification, WebhookReceiver
 from cdc_workstation.settings import Settings, connection_file
@@ -168,4 +169,47 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
     service.container.start()
 
     webhook.wait_for(told("resolved"), timeout=20)
+    webhook.forget()
+
+
+@pytest.fixture
+def failing_connector(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[str]:
+    """The name of a connector whose task fails at its start: it is to recover a schema history that is not there.
+
+    All else it has from the stack's own connector, credentials among it.
+    """
+    url = required(request, "debezium", stack_settings.debezium_url)
+    connectors = requests.get(f"{url}/connectors?expand=info", timeout=10).json()
+    [config] = [
+        connector["info"]["config"]
+        for connector in connectors.values()
+        if connector["info"]["config"]["connector.class"].endswith("MySqlConnector")
+    ]
+    name = f"test-{uuid4()}"
+    config |= {
+        "name": name,
+        "topic.prefix": name,
+        "database.server.id": str(uuid4().int % 2**31 + 2**31),
+        "schema.history.internal.kafka.topic": f"{name}-history",
+        "snapshot.mode": "recovery",
+    }
+    with sharing("mysql"):
+        try:
+            requests.put(f"{url}/connectors/{name}/config", json=config, timeout=30).raise_for_status()
+            yield name
+        finally:
+            requests.delete(f"{url}/connectors/{name}", timeout=30)
+
+
+def test_a_connector_task_that_fails_is_reported_to_the_webhook(
+    stack_settings: Settings, prometheus_client: PrometheusClient, failing_connector: str
+) -> None:
+    assert stack_settings.webhook_url is not None
+    webhook = WebhookReceiver(stack_settings.webhook_url, label=("connector", failing_connector))
+
+    [failed] = webhook.wait_for(lambda one: one.alertnames == {"ConnectorTaskFailed"}, timeout=30)
+
+    assert failed.path == "/alerts/critical"
+    [alert] = failed.alerts
+    assert alert.annotations["summary"] == f"1 task(s) of connector {failing_connector} failed"
     webhook.forget()
