@@ -11,6 +11,7 @@ pytest_plugins = [
     "cdc_workstation.fixtures.alertmanager",
     "cdc_workstation.fixtures.kafka",
     "cdc_workstation.fixtures.mysql",
+    "cdc_workstation.fixtures.postgres",
     "cdc_workstation.fixtures.spark",
 ]
 
