@@ -20,7 +20,9 @@ LAST = "stack"
 
 def names() -> list[str]:
     """Return the benchmarks that there are."""
-    found = [m.name.removeprefix("bench_") for m in pkgutil.iter_modules(benchmarks.__path__) if m.name.startswith("bench_")]
+    found = [
+        m.name.removeprefix("bench_") for m in pkgutil.iter_modules(benchmarks.__path__) if m.name.startswith("bench_")
+    ]
     return sorted(found, key=lambda name: (name == LAST, name))
 
 
@@ -38,8 +40,8 @@ def main(wanted: Iterable[str]) -> None:
     with open("/proc/meminfo", encoding="ascii") as meminfo:  # noqa: PTH123
         memory = int(meminfo.readline().split()[1]) / 2**20
     console.print(
-        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}; "
-        f"load before the start {os.getloadavg()[0]:.1f}"
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}; load before the start {os.getloadavg()[0]:.1f}"
     )
     table = Table("figure", "value", "target", "met", box=None, header_style="bold")
     table.columns[1].justify = "right"

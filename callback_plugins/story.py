@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ansible import constants as C
+from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 
 DOCUMENTATION = """
@@ -62,7 +62,7 @@ class CallbackModule(DefaultCallback):
         if not role or role in INTERNAL or role == self._role:
             return
         self._role = role
-        self._display.display(f"  {role.replace('_', '-')}", color=C.COLOR_HIGHLIGHT)
+        self._display.display(f"  {role.replace('_', '-')}", color=constants.COLOR_HIGHLIGHT)
 
     def _line(self, host, word, text, color):
         took = time.monotonic() - self._task_began
@@ -77,9 +77,9 @@ class CallbackModule(DefaultCallback):
         self._chapter(result.task)
         name = result.task.get_name().split(" : ", 1)[-1]
         if result.result.get("changed"):
-            return self._line(result.host.get_name(), "changed", name, C.COLOR_CHANGED)
+            return self._line(result.host.get_name(), "changed", name, constants.COLOR_CHANGED)
         if time.monotonic() - self._task_began >= SLOW_SECONDS:
-            return self._line(result.host.get_name(), "     ok", name, C.COLOR_OK)
+            return self._line(result.host.get_name(), "     ok", name, constants.COLOR_OK)
         return None
 
     def v2_runner_item_on_ok(self, result):
@@ -107,15 +107,15 @@ class CallbackModule(DefaultCallback):
         if self._verbose:
             return super().v2_runner_on_failed(result, ignore_errors)
         self._chapter(result.task)
-        self._line(result.host.get_name(), " FAILED", result.task.get_name().split(" : ", 1)[-1], C.COLOR_ERROR)
+        self._line(result.host.get_name(), " FAILED", result.task.get_name().split(" : ", 1)[-1], constants.COLOR_ERROR)
         outcome = result.result
         items = [item for item in outcome.get("results", []) if item.get("failed")] or [outcome]
         for item in items:
-            # A program's own output says more than "non-zero return code"; modules put all they know into their message.
+            # A program's own output says more than "non-zero return code"; modules say it in their message.
             keys = ("stdout", "stderr") if result.task.action.endswith("command") else ("msg",)
             parts = [str(item.get(key, "")).strip() for key in keys]
             message = "\n".join(dict.fromkeys(part for part in parts if part)) or str(item.get("censored", ""))
-            self._display.display("\n" + message + "\n", color=C.COLOR_ERROR)
+            self._display.display("\n" + message + "\n", color=constants.COLOR_ERROR)
         return None
 
     def v2_runner_item_on_failed(self, result):
@@ -127,8 +127,12 @@ class CallbackModule(DefaultCallback):
         """One line a host, as people and scripts expect it, and the time."""
         for host in sorted(stats.processed):
             summary = stats.summarize(host)
-            counts = "  ".join(f"{key}={summary[key]}" for key in ("ok", "changed", "unreachable", "failures", "rescued"))
+            counts = "  ".join(
+                f"{key}={summary[key]}" for key in ("ok", "changed", "unreachable", "failures", "rescued")
+            )
             bad = summary["failures"] or summary["unreachable"]
-            color = C.COLOR_ERROR if bad else C.COLOR_CHANGED if summary["changed"] else C.COLOR_OK
+            color = (
+                constants.COLOR_ERROR if bad else constants.COLOR_CHANGED if summary["changed"] else constants.COLOR_OK
+            )
             line = f"{host}: {counts.replace('failures', 'failed')}  in {time.monotonic() - self._began:.0f} s"
             self._display.display(f"\n{line}", color=color)

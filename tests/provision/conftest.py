@@ -41,9 +41,19 @@ class SmallStack:
         """Run a playbook with the stack's settings and `variables` on top."""
         given = json.dumps({**self.variables, **variables})
         command = ["ansible-playbook", "--inventory", "inventories/laptop", "--extra-vars", given, playbook]
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"}
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ANSIBLE_NOCOLOR": "1",
+        }
         run = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return Outcome(run.returncode, run.stdout + run.stderr)
 
@@ -51,9 +61,7 @@ class SmallStack:
         """Return service to (container id, time of its last start)."""
         ids = docker("ps", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
         found = json.loads(docker("inspect", *ids)) if ids else []
-        return {
-            c["Config"]["Labels"]["com.docker.compose.service"]: (c["Id"], c["State"]["StartedAt"]) for c in found
-        }
+        return {c["Config"]["Labels"]["com.docker.compose.service"]: (c["Id"], c["State"]["StartedAt"]) for c in found}
 
     def files(self) -> dict[str, str]:
         """Return path to content of everything that the services read."""
@@ -86,14 +94,18 @@ def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallStack
             "stack_start_timeout": 60,
         },
     )
-    stack.converge("playbooks/destroy.yml", destroy_confirmed=True, stack_delta_tables_dir=str(tmp_path_factory.mktemp("tables")))
+    stack.converge(
+        "playbooks/destroy.yml", destroy_confirmed=True, stack_delta_tables_dir=str(tmp_path_factory.mktemp("tables"))
+    )
     try:
         outcome = stack.converge()
         assert outcome.code == 0, outcome.output
         yield stack
     finally:
         stack.converge(
-            "playbooks/destroy.yml", destroy_confirmed=True, stack_delta_tables_dir=str(tmp_path_factory.mktemp("tables"))
+            "playbooks/destroy.yml",
+            destroy_confirmed=True,
+            stack_delta_tables_dir=str(tmp_path_factory.mktemp("tables")),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+
 from conftest import SmallStack, docker
 
 pytestmark = pytest.mark.timeout(300)
@@ -12,7 +13,9 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.mark.usefixtures("untouched")
 def test_all_problems_are_reported_at_once(small_stack: SmallStack) -> None:
-    outcome = small_stack.converge(stack_start_timeout="soon", alertmanager_prot=9093, stack_services=["alertmanager", "nope"])
+    outcome = small_stack.converge(
+        stack_start_timeout="soon", alertmanager_prot=9093, stack_services=["alertmanager", "nope"]
+    )
     assert outcome.code != 0
     assert "Nothing was changed. 3 thing(s) to mend first" in outcome.output
     assert "'stack_start_timeout' is of type str and we were unable to convert to int" in outcome.output
@@ -70,7 +73,9 @@ def test_a_failed_build_shows_the_end_of_its_log(small_stack: SmallStack) -> Non
     assert "v0.0.1-none" in outcome.output
 
 
-def test_a_service_that_never_gets_healthy_shows_its_last_words_and_the_old_one_runs_again(small_stack: SmallStack) -> None:
+def test_a_service_that_never_gets_healthy_shows_its_last_words_and_the_old_one_runs_again(
+    small_stack: SmallStack,
+) -> None:
     before, files = small_stack.containers(), small_stack.files()
     # Too little memory for a JVM: the kernel ends it.
     outcome = small_stack.converge(webhook_receiver_memory="12m")
@@ -80,7 +85,9 @@ def test_a_service_that_never_gets_healthy_shows_its_last_words_and_the_old_one_
     assert small_stack.files() == files
     after = small_stack.containers()
     assert after["alertmanager"] == before["alertmanager"]
-    health = docker("inspect", "--format", "{{.State.Health.Status}} {{.HostConfig.Memory}}", after["webhook-receiver"][0])
+    health = docker(
+        "inspect", "--format", "{{.State.Health.Status}} {{.HostConfig.Memory}}", after["webhook-receiver"][0]
+    )
     assert health.split() == ["healthy", str(192 * 2**20)]
 
 

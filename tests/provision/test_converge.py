@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.request
 
 import pytest
+
 from conftest import PROJECT, SmallStack, docker
 
 pytestmark = pytest.mark.timeout(300)
@@ -57,7 +58,9 @@ def test_down_keeps_data_and_destroy_removes_it(small_stack: SmallStack, tmp_pat
     asked = small_stack.converge("playbooks/destroy.yml", stack_delta_tables_dir=str(tmp_path))
     assert asked.code != 0
     assert docker(*volumes) == kept
-    destroyed = small_stack.converge("playbooks/destroy.yml", destroy_confirmed=True, stack_delta_tables_dir=str(tmp_path))
+    destroyed = small_stack.converge(
+        "playbooks/destroy.yml", destroy_confirmed=True, stack_delta_tables_dir=str(tmp_path)
+    )
     assert destroyed.code == 0, destroyed.output
     assert docker(*volumes) == ""
     assert not small_stack.stack_dir.exists()

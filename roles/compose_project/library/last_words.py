@@ -36,10 +36,19 @@ def main() -> None:
         argument_spec={"project": {"type": "str", "required": True}, "lines": {"type": "int", "default": 15}},
         supports_check_mode=True,
     )
-    listing = ["docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={module.params['project']}"]
+    listing = [
+        "docker",
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        f"label=com.docker.compose.project={module.params['project']}",
+    ]
     _, ids, _ = module.run_command(listing, check_rc=True)
     services = []
-    containers = json.loads(module.run_command(["docker", "inspect", *ids.split()], check_rc=True)[1]) if ids.split() else []
+    containers = (
+        json.loads(module.run_command(["docker", "inspect", *ids.split()], check_rc=True)[1]) if ids.split() else []
+    )
     for container in containers:
         state = container["State"]
         health = state.get("Health", {}).get("Status", "healthy")
@@ -53,7 +62,9 @@ def main() -> None:
         if described == "unhealthy":
             probes = [probe["Output"].strip() for probe in state["Health"]["Log"] if probe["ExitCode"] != 0]
             log += f"\nIts health check says: {probes[-1]}" if probes else ""
-        services.append({"name": container["Config"]["Labels"]["com.docker.compose.service"], "state": described, "log": log})
+        services.append(
+            {"name": container["Config"]["Labels"]["com.docker.compose.service"], "state": described, "log": log}
+        )
     module.exit_json(changed=False, services=services)
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -69,9 +68,9 @@ def main() -> None:
         for key, value in module.params["build_args"].items():
             command += ["--build-arg", f"{key}={value}"]
         for key, source in module.params["secrets"].items():
-            if os.path.isfile(os.path.expanduser(source)):
-                command += ["--secret", f"id={key},src={os.path.expanduser(source)}"]
-        result = subprocess.run([*command, context], stdout=progress, stderr=subprocess.STDOUT, check=False)  # noqa: S603
+            if Path(source).expanduser().is_file():
+                command += ["--secret", f"id={key},src={Path(source).expanduser()}"]
+        result = subprocess.run([*command, context], stdout=progress, stderr=subprocess.STDOUT, check=False)
     if result.returncode != 0:
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
         module.fail_json(

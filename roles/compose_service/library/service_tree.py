@@ -49,6 +49,8 @@ changed_files:
   returned: always
 """
 
+PUBLIC_DIRECTORY = 0o755
+
 
 def read(path: Path) -> str | None:
     """Return the text of `path`, or None where there is no such file."""
@@ -65,16 +67,17 @@ def below(name: str, directories: list[str]) -> bool:
 
 def write(path: Path, content: str, mode: int, owner: tuple[int, int] | None) -> None:
     """Replace `path` in one step, never readable by more than `mode` allows."""
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(content)
-        os.chmod(temporary, mode)
+        temporary.chmod(mode)
         if owner:
             os.chown(temporary, *owner)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
 
 
@@ -82,9 +85,8 @@ def validate(module: AnsibleModule, files: dict[str, str]) -> None:
     """Check the staged files with the service's own program; fail with its words."""
     prefix = module.params["validate_dir"] + "/"
     with tempfile.TemporaryDirectory(dir=module.tmpdir) as staging:
-        os.chmod(staging, 0o755)
-        # The program runs as another user in a container: every directory on the way must let it through.
-        os.chmod(module.tmpdir, 0o711)
+        # The program runs as another user in a container, which sees this directory and none of those above.
+        Path(staging).chmod(PUBLIC_DIRECTORY)
         for name, content in files.items():
             if name.startswith(prefix):
                 path = Path(staging, name[len(prefix) :])

@@ -19,7 +19,7 @@ description:
 options:
   dest: {type: path, required: true, description: The directory of the secrets.}
   secrets: {type: dict, required: true, description: Name to value; an empty value is generated.}
-  owner_uid: {type: int, required: true, description: User id of the containers; the files' owner where this runs as root.}
+  owner_uid: {type: int, required: true, description: User id of the containers, the files' owner under root.}
   owner_gid: {type: int, required: true, description: Group id of the containers.}
 author: cdc-workstation
 """

@@ -58,7 +58,9 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _services(services):
-        table = Table("service", "health", "memory", "limit", "version", "URL", box=None, header_style="bold", show_footer=True)
+        table = Table(
+            "service", "health", "memory", "limit", "version", "URL", box=None, header_style="bold", show_footer=True
+        )
         for service in services:
             table.add_row(
                 service["name"],

@@ -17,7 +17,7 @@ options:
   name: {type: str, required: true, description: The image's reference.}
   suite: {type: str, required: true, description: The Debian suite.}
   recipe: {type: str, required: true, description: Arguments of mmdebstrap.}
-  mirror: {type: str, default: "", description: Debian mirror; empty is the host's own for Debian or mmdebstrap's default.}
+  mirror: {type: str, default: "", description: Debian mirror; empty is the host's own, or mmdebstrap's default.}
 author: cdc-workstation
 """
 
@@ -61,17 +61,25 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, name=name)
     mirror = module.params["mirror"] or host_mirror(module)
-    bootstrap = ["mmdebstrap", *shlex.split(module.params["recipe"]), module.params["suite"], "-", *filter(None, [mirror])]
+    bootstrap = [
+        "mmdebstrap",
+        *shlex.split(module.params["recipe"]),
+        module.params["suite"],
+        "-",
+        *filter(None, [mirror]),
+    ]
     with (
-        subprocess.Popen(bootstrap, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source,  # noqa: S603
-        subprocess.Popen(  # noqa: S603
-            ["docker", "import", "-", name],  # noqa: S607
+        subprocess.Popen(bootstrap, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source,
+        subprocess.Popen(
+            ["docker", "import", "-", name],
             stdin=source.stdout,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         ) as sink,
     ):
-        assert source.stdout and source.stderr and sink.stderr
+        assert source.stdout is not None
+        assert source.stderr is not None
+        assert sink.stderr is not None
         source.stdout.close()
         progress = source.stderr.read().decode(errors="replace")
         refusal = sink.stderr.read().decode(errors="replace")

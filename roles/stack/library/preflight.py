@@ -55,7 +55,7 @@ def listening_inodes() -> dict[int, set[str]]:
     """Return port to socket inodes for everything that listens over TCP (proc(5), /proc/net/tcp)."""
     found: dict[int, set[str]] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if not os.path.exists(table):
+        if not Path(table).exists():
             continue
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()
@@ -69,7 +69,7 @@ def owner_of(inodes: set[str]) -> str:
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(os.readlink(fd) in wanted for fd in (process / "fd").iterdir()):
+            if any(str(fd.readlink()) in wanted for fd in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue
@@ -115,7 +115,7 @@ def port_problems(module: AnsibleModule) -> list[str]:
 
 
 def network_problems(module: AnsibleModule) -> list[str]:
-    """Name what already uses the range of the stack's network: another network of the engine, or a route of the host."""
+    """Name what already uses the network's range: another network of the engine, or a route of the host."""
     wanted = ipaddress.ip_network(module.params["subnet"])
     own = f"{module.params['project']}_default"
     networks = []
@@ -192,7 +192,9 @@ def root_problems(module: AnsibleModule) -> list[str]:
         needs.append(f"making {module.params['delta_tables_dir']}")
     if not needs or (shutil.which("sudo") and module.run_command(["sudo", "-n", "true"])[0] == 0):
         return []
-    return [f"Root is needed for {', '.join(needs)}: run `make up` (it asks for sudo's password), or ansible-playbook -K."]
+    return [
+        f"Root is needed for {', '.join(needs)}: run `make up` (it asks for sudo's password), or ansible-playbook -K."
+    ]
 
 
 def refuses(url: str) -> str:
@@ -219,13 +221,17 @@ def registry_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     mirrors = [line.split("|")[0] for line in out.splitlines() if code == 0 and line.endswith("|Debian")]
     mirror = module.params["debian_mirror"] or next(iter(mirrors), "")
     if mirror and (reason := refuses(mirror)):
-        problems.append(f"The Debian mirror {mirror} cannot be reached ({reason}): mend the network, or set stack_debian_mirror.")
+        problems.append(
+            f"The Debian mirror {mirror} cannot be reached ({reason}): mend the network, or set stack_debian_mirror."
+        )
     code, _, err = module.run_command(
         [module.params["python"], "-m", "pip", "--retries", "0", "--timeout", "10", "index", "versions", "uv"]
     )
     if code != 0:
         last = err.strip().splitlines()[-1] if err.strip() else "no answer"
-        problems.append(f"pip cannot reach its package index ({last}): mend the network, or `pip config set global.index-url`.")
+        problems.append(
+            f"pip cannot reach its package index ({last}): mend the network, or `pip config set global.index-url`."
+        )
     goproxy = os.environ.get("GOPROXY", "").replace("|", ",").split(",")[0]
     if goproxy.startswith("http") and (reason := refuses(goproxy)):
         problems.append(f"The Go module proxy {goproxy} cannot be reached ({reason}): mend the network or GOPROXY.")

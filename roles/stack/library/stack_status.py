@@ -26,8 +26,16 @@ EXAMPLES = """
 """
 
 RETURN = """
-services: {description: "Name, state, memory, limit, url and version of each service.", type: list, elements: dict, returned: always}
-connectors: {description: "Name, state, task states and lag in seconds of each connector.", type: list, elements: dict, returned: always}
+services:
+  description: Name, state, memory, limit, url and version of each service.
+  type: list
+  elements: dict
+  returned: always
+connectors:
+  description: Name, state, task states and lag in seconds of each connector.
+  type: list
+  elements: dict
+  returned: always
 """
 
 LAG_QUERY = "max by (context, name, server, connector) (debezium_milliseconds_behind_source)"
@@ -55,7 +63,14 @@ def services(module):
     """Return the project's containers with what they use."""
     if not shutil.which("docker"):
         return []
-    listing = ["docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={module.params['project']}"]
+    listing = [
+        "docker",
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        f"label=com.docker.compose.project={module.params['project']}",
+    ]
     code, ids, err = module.run_command(listing)
     if code != 0:
         module.fail_json(msg=f"The engine does not answer: {err.strip()}")
@@ -73,7 +88,9 @@ def services(module):
         found.append(
             {
                 "name": labels["com.docker.compose.service"],
-                "state": state.get("Health", {}).get("Status", "running") if state["Status"] == "running" else state["Status"],
+                "state": state.get("Health", {}).get("Status", "running")
+                if state["Status"] == "running"
+                else state["Status"],
                 "memory": used.get(container["Id"], 0),
                 "limit": container["HostConfig"]["Memory"],
                 "url": labels.get("cdc-workstation.url", ""),
@@ -92,7 +109,9 @@ def connectors(debezium, prometheus):
         result = fetch(f"{prometheus}/api/v1/query?{query}") or {}
         for sample in result.get("data", {}).get("result", []):
             labels = sample["metric"]
-            lags[labels.get("connector") or labels.get("server") or labels.get("name")] = float(sample["value"][1]) / 1000
+            lags[labels.get("connector") or labels.get("server") or labels.get("name")] = (
+                float(sample["value"][1]) / 1000
+            )
     return [
         {
             "name": name,
