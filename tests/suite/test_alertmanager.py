@@ -91,6 +91,22 @@ def test_a_client_sees_only_the_alerts_of_its_test(alertmanager_client: Alertman
         assert [alert.name for alert in other.alerts()] == ["DiskFull"]
 
 
+def test_what_a_test_made_is_gone_after_it_failed(alertmanager_client: AlertmanagerClient) -> None:
+    silences = []
+
+    def failing_test() -> None:
+        with AlertmanagerClient(alertmanager_client.url, labels=alertmanager_client.labels) as client:
+            client.post_alert("DiskFull")
+            silences.append(client.create_silence(alertname="DiskFull"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing_test()
+
+    assert alertmanager_client.alerts() == []
+    assert alertmanager_client.silence(silences[0]).status.state == "expired"
+
+
 def test_alerts_of_one_name_make_one_notification(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver
 ) -> None:
