@@ -51,16 +51,20 @@ LISTEN = "0A"
 CONNECT_SECONDS = 5
 
 
-def listening_inodes() -> dict[int, set[str]]:
-    """Return port to socket inodes for everything that listens over TCP (proc(5), /proc/net/tcp)."""
+def listening_inodes(address: str) -> dict[int, set[str]]:
+    """Return port to socket inodes for what listens where `address` would (proc(5), /proc/net/tcp)."""
+    everywhere = {"00000000", "0" * 32}
+    # The kernel prints the address as one number in its own, little-endian, order.
+    own = socket.inet_aton(address)[::-1].hex().upper()
     found: dict[int, set[str]] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if not Path(table).exists():
             continue
         for line in Path(table).read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[3] == LISTEN:
-                found.setdefault(int(fields[1].rsplit(":", 1)[1], 16), set()).add(fields[9])
+            local, port = fields[1].rsplit(":", 1)
+            if fields[3] == LISTEN and (local in everywhere or own in everywhere or local == own):
+                found.setdefault(int(port, 16), set()).add(fields[9])
     return found
 
 
@@ -97,7 +101,7 @@ def containers(module: AnsibleModule) -> dict[int, tuple[str, str]]:
 def port_problems(module: AnsibleModule) -> list[str]:
     """Name the ports that somebody else holds, or that two services want."""
     problems = []
-    listening, held = listening_inodes(), containers(module)
+    listening, held = listening_inodes(module.params["address"]), containers(module)
     variables: dict[int, list[str]] = {}
     for variable, port in module.params["ports"].items():
         variables.setdefault(int(port), []).append(variable)
