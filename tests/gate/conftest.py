@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Generator
 
 import pytest
@@ -47,10 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*services): the test is about these services alone")
-    # A person reads the result: the story in its order, and what is wrong rather than where it was found.
+    # A person reads the result: checks in their order, each red one once.
     config.option.randomly_reorganize = False
-    if config.option.tbstyle == "auto":
-        config.option.tbstyle = "short"
+    config.option.reportchars = ""
 
 
 def deployments(config: pytest.Config) -> list[Deployment]:
@@ -67,14 +65,22 @@ def deployments(config: pytest.Config) -> list[Deployment]:
             ansible_inventory=config.option.ansible_inventory,
             force_ansible=config.option.force_ansible,
         )
-        try:
-            config.stash[DEPLOYMENTS] = [
-                Deployment(host, host.backend.get_variables() if host.backend.NAME == "ansible" else {}, options)
-                for host in hosts
-            ]
-        except (BrokenError, RuntimeError, subprocess.SubprocessError) as error:
-            pytest.exit(f"The gate is red. {error}", returncode=pytest.ExitCode.TESTS_FAILED)
+        if not hosts:
+            raise BrokenError(f"{config.option.hosts} names no host of {config.option.ansible_inventory}.")
+        config.stash[DEPLOYMENTS] = [
+            Deployment(host, host.backend.get_variables() if host.backend.NAME == "ansible" else {}, options)
+            for host in hosts
+        ]
     return config.stash[DEPLOYMENTS]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Look at the hosts first: where there is nothing to look at, one sentence says so."""
+    try:
+        deployments(session.config)
+    except BrokenError as error:
+        raise pytest.UsageError(f"The gate is red. {error}") from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -113,13 +119,21 @@ def other_deployments(request: pytest.FixtureRequest) -> list[Deployment]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the last log lines of the services that a failed check names, once each."""
+    """Say what is wrong rather than where it was found, and show the last log lines of the services it is about."""
     report = yield
+    if (
+        not report.failed
+        or call.excinfo is None
+        or not call.excinfo.errisinstance((AssertionError, pytest.fail.Exception))
+    ):
+        return report
+    # What pytest adds to an assertion's message speaks of this code.
+    message = report.longrepr = str(call.excinfo.value).partition("\nassert ")[0]
     subject = getattr(item, "callspec", None) and item.callspec.params.get("service")
-    if report.failed and call.excinfo is not None and isinstance(subject, Service):
+    if isinstance(subject, Service):
         logged = item.config.stash.setdefault(LOGGED, set())
         for name, service in subject.deployment.services.items():
-            if name not in logged and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", str(call.excinfo.value)):
+            if name not in logged and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message):
                 logged.add(name)
                 report.sections.append((f"the last log lines of {name}", service.last_log_lines()))
     return report

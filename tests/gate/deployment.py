@@ -98,8 +98,13 @@ class Deployment:
         self._variables = {name: value for name, value in variables.items() if "{{" not in str(value)}
         self._deadline = time.monotonic() + options.seconds
         self._answers: dict[str, tuple[int, str]] | None = None
-        self.directory = options.stack_dir or self.variable("stack_dir", "") or self._default_directory()
-        rendered = host.run("cd %s && docker compose config --format json", self.directory)
+        try:
+            self.directory = options.stack_dir or self.variable("stack_dir", "") or self._default_directory()
+            rendered = host.run("cd %s && docker compose config --format json", self.directory)
+        except RuntimeError as error:
+            # What testinfra's ssh raises holds the command's result.
+            said = getattr(error.args[0], "stderr", error)
+            raise BrokenError(f"{self.name} cannot be reached: {str(said).strip()}") from error
         if rendered.rc != 0:
             raise BrokenError(
                 f"There is no stack in {self.directory} of {self.name} ({rendered.stderr.strip()}): run `make up`."
@@ -112,8 +117,6 @@ class Deployment:
 
     def _default_directory(self) -> str:
         home = self.host.run('printf %s "$HOME"')
-        if home.rc != 0:
-            raise BrokenError(f"{self.name} cannot be reached: {home.stderr.strip()}")
         return f"{home.stdout}/.local/share/{self.variable('stack_project', 'cdc-workstation')}"
 
     def variable(self, name: str, default: Any) -> Any:
@@ -282,8 +285,9 @@ class Service:
             if state["Status"] != "running":
                 return f"{self.name} is {state['Status']}"
             if state["Health"]["Status"] != "healthy":
-                said = [probe["Output"].strip() for probe in state["Health"]["Log"] or []]
-                return f"{self.name} is {state['Health']['Status']}: {said[-1] if said else 'not checked yet'}"
+                probes = state["Health"]["Log"] or [{"Output": ""}]
+                said = probes[-1]["Output"].strip() or "its health check says no more"
+                return f"{self.name} is {state['Health']['Status']}: {said}"
             started = datetime.fromisoformat(state["StartedAt"])
             if container["RestartCount"] and datetime.now(UTC) - started < CALM:
                 return f"{self.name} keeps restarting: {container['RestartCount']} time(s), last at {started:%H:%M:%S}"

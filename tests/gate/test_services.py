@@ -59,9 +59,9 @@ def test_runs_without_privileges(service: Service) -> None:
 
 
 def test_runs_the_declared_image(service: Service) -> None:
-    running = {container["Config"]["Image"] for container in service.containers}
+    other = {container["Config"]["Image"] for container in service.containers} - {service.declared["image"]}
 
-    assert running == {service.declared["image"]}, f"{service.name} runs {running}, declared is another image"
+    assert not other, f"{service.name} runs {', '.join(other)}, declared is {service.declared['image']}: run `make up`"
 
 
 def test_image_is_built_here(service: Service) -> None:
