@@ -25,6 +25,7 @@ ALERTS = {
     "ConnectorFailed",
     "ConnectorTaskFailed",
     "CdcLagHigh",
+    "SinkTableStopped",
     "ErrorRateHigh",
     "DataIntegrityFailure",
 }
