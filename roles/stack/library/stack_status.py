@@ -38,7 +38,9 @@ connectors:
   returned: always
 """
 
-LAG_QUERY = "max by (context, name, server, connector) (debezium_milliseconds_behind_source)"
+# The JMX exporter of the role debezium names its labels: the plugin, for example mysql, and the topic prefix.
+LAG_QUERY = 'max by (plugin) (debezium_metrics_MilliSecondsBehindSource{context="streaming"} >= 0)'
+
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -49,6 +51,12 @@ def fetch(url):
             return json.load(answer)
     except (OSError, ValueError):
         return None
+
+
+def root_of(url):
+    """Return the scheme and host of the page that people open, under which the service's interface lies, too."""
+    parts = urllib.parse.urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def size(text):
@@ -102,7 +110,7 @@ def services(module):
 
 def connectors(debezium, prometheus):
     """Return the connectors with the states of their tasks and, where Prometheus runs, their lag in seconds."""
-    answer = fetch(f"{debezium}/connectors?expand=status") if debezium else None
+    answer = fetch(f"{debezium}/connectors?expand=status&expand=info") if debezium else None
     lags = {}
     if prometheus:
         query = urllib.parse.urlencode({"query": LAG_QUERY})
@@ -112,16 +120,21 @@ def connectors(debezium, prometheus):
             lags[labels.get("connector") or labels.get("server") or labels.get("name")] = (
                 float(sample["value"][1]) / 1000
             )
-    return [
-        {
-            "name": name,
-            "state": entry["status"]["connector"]["state"],
-            "tasks": [task["state"] for task in entry["status"]["tasks"]],
-            "trace": next((task["trace"] for task in entry["status"]["tasks"] if "trace" in task), ""),
-            "lag": lags.get(name),
-        }
-        for name, entry in sorted((answer or {}).items())
-    ]
+    found = []
+    for name, entry in sorted((answer or {}).items()):
+        # A connector that was registered a moment ago has no status yet.
+        plugin = entry.get("info", {}).get("config", {}).get("connector.class", "").removeprefix("io.debezium.connector.")
+        status = entry.get("status", {"connector": {"state": "UNASSIGNED"}, "tasks": []})
+        found.append(
+            {
+                "name": name,
+                "state": status["connector"]["state"],
+                "tasks": [task["state"] for task in status["tasks"]],
+                "trace": next((task["trace"] for task in status["tasks"] if "trace" in task), ""),
+                "lag": next((lag for name, lag in lags.items() if plugin.startswith(name)), None),
+            }
+        )
+    return found
 
 
 def main():
@@ -133,7 +146,7 @@ def main():
         supports_check_mode=True,
     )
     found = services(module)
-    urls = {service["name"]: service["url"].rstrip("/") for service in found}
+    urls = {service["name"]: root_of(service["url"]) for service in found}
     module.exit_json(changed=False, services=found, connectors=connectors(urls.get("debezium"), urls.get("prometheus")))
 
 
