@@ -60,11 +60,15 @@ def mebibytes(size: float) -> str:
     return f"{size / 2**20:.0f} MiB"
 
 
+def unmapped(address: str) -> str:
+    """Return an address as people write it: the IPv4 one, where the kernel shows it mapped into IPv6."""
+    ip = ipaddress.ip_address(address)
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
+
+
 def is_loopback(address: str) -> bool:
     """Tell whether only this machine reaches the address."""
-    ip = ipaddress.ip_address(address)
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return bool((mapped or ip).is_loopback)
+    return ipaddress.ip_address(unmapped(address)).is_loopback
 
 
 @dataclass(frozen=True)
