@@ -116,14 +116,12 @@ def connectors(debezium, prometheus):
         query = urllib.parse.urlencode({"query": LAG_QUERY})
         result = fetch(f"{prometheus}/api/v1/query?{query}") or {}
         for sample in result.get("data", {}).get("result", []):
-            labels = sample["metric"]
-            lags[labels.get("connector") or labels.get("server") or labels.get("name")] = (
-                float(sample["value"][1]) / 1000
-            )
+            lags[sample["metric"]["plugin"]] = float(sample["value"][1]) / 1000
     found = []
     for name, entry in sorted((answer or {}).items()):
         # A connector that was registered a moment ago has no status yet.
-        plugin = entry.get("info", {}).get("config", {}).get("connector.class", "").removeprefix("io.debezium.connector.")
+        config = entry.get("info", {}).get("config", {})
+        plugin = config.get("connector.class", "").removeprefix("io.debezium.connector.")
         status = entry.get("status", {"connector": {"state": "UNASSIGNED"}, "tasks": []})
         found.append(
             {
