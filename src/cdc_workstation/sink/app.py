@@ -1,0 +1,325 @@
+"""The application: one streaming query reads all topics, each table takes its changes at its own pace.
+
+Spark's checkpoint is a scratch file here, new at each start: every table's log says which Kafka offset it has reached
+(`table.State`), and the query starts from the least of what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from cdc_workstation.sink import metrics
+from cdc_workstation.sink.canary import Canary
+from cdc_workstation.sink.events import Record
+from cdc_workstation.sink.kafka import Admin
+from cdc_workstation.sink.settings import SinkSettings
+from cdc_workstation.sink.table import Table
+
+log = logging.getLogger(__name__)
+
+# What a MERGE of a few rows into a small table is quicker with; `docs/sink.md` says by how much.
+SPARK = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.default.parallelism": "1",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.merge.materializeSource": "none",
+    "spark.databricks.delta.autoCompact.minNumFiles": "20",
+    "spark.databricks.delta.stalenessLimit": "0",
+    "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
+    "spark.sql.streaming.metricsEnabled": "false",
+    "spark.sql.streaming.numRecentProgressUpdates": "1",
+    "spark.sql.streaming.kafka.useDeprecatedOffsetFetching": "false",
+    "spark.sql.ui.retainedExecutions": "10",
+    "spark.ui.retainedJobs": "20",
+    "spark.ui.retainedStages": "20",
+    "spark.ui.enabled": "false",
+    "spark.hadoop.fs.permissions.umask-mode": "002",
+    # Tables of one session each must not keep what they cached for another.
+    "spark.sql.artifact.isolation.enabled": "false",
+}
+# How often in a row the query may fail before the process ends, for its supervisor to see.
+_FAILURES = 5
+# A table that failed is tried again after so many seconds.
+_RETRY_SECONDS = 30.0
+
+
+class Topic:
+    """A table with the records that wait for it."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.waiting: deque[list[Record]] = deque()
+        self.running = False
+        self.failures = 0
+        self.failed_at: float | None = None
+        """When it failed for the second time in a row: it rests for a while."""
+
+
+class Sink:
+    """Reads the topics and applies them."""
+
+    def __init__(self, settings: SinkSettings) -> None:
+        self.settings = settings
+        self.topics: dict[str, Topic] = {}
+        self.ids: dict[str, str] = {}
+        self.pattern = re.compile(rf"(?:{settings.topics})|{re.escape(settings.canary_topic)}")
+        self.pool = ThreadPoolExecutor(settings.parallel_tables, thread_name_prefix="apply")
+        self.sessions = threading.local()
+        self.changed = threading.Condition()
+        self.waiting_rows = 0
+        self.generation = 0
+        self.restart = threading.Event()
+        self.stopping = threading.Event()
+        self.query: StreamingQuery | None = None
+        self.spark: SparkSession | None = None
+        self.canary: Canary | None = None
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the process's exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopping.set())
+        metrics.serve(self.settings.metrics_port, self.problem)
+        metrics.READY.set_function(lambda: 0 if self.problem() else 1)
+        self.spark = self._session()
+        admin = Admin(self.spark, self.settings.bootstrap_servers)
+        self.canary = Canary(self.spark, self.settings)
+        failures = 0
+        while not self.stopping.is_set():
+            started = time.monotonic()
+            try:
+                self._start(admin)
+                self._watch(admin)
+            except Exception:
+                log.exception("The query ended")
+                metrics.ERRORS.labels("").inc()
+                failures = failures + 1 if time.monotonic() - started < 60 else 1
+                if failures >= _FAILURES:
+                    log.critical("Gave up after %d failures in a row", failures)
+                    return 1
+            finally:
+                self._stop_query()
+            self.stopping.wait(min(failures, 5))
+        return 0
+
+    def problem(self) -> str:
+        """Return what keeps the sink from being ready, nothing where it is."""
+        query = self.query
+        if query is None:
+            return "the query has not started"
+        if self.canary is None or not self.canary.arrived:
+            return "no canary row has reached Delta yet"
+        return ""
+
+    # The query
+
+    def _session(self) -> SparkSession:
+        builder = SparkSession.builder.master(self.settings.master).appName("delta-sink")
+        for name, value in (SPARK | self.settings.spark).items():
+            builder = builder.config(name, value)
+        session: SparkSession = builder.getOrCreate()
+        session.sparkContext.setLogLevel("WARN")
+        return session
+
+    def _start(self, admin: Admin) -> None:
+        assert self.spark is not None
+        assert self.canary is not None
+        self.restart.clear()
+        self.canary.create_topic(admin)
+        self.ids = {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
+        earliest = admin.offsets(self.ids, latest=False)
+        starting: dict[str, dict[str, int]] = {}
+        with self.changed:
+            self.generation += 1
+            generation = self.generation
+            # A table that is being written to ends first: its log must not change while it is read.
+            self.changed.wait_for(lambda: not any(topic.running for topic in self.topics.values()))
+            self.waiting_rows = 0
+            for topic in self.topics.values():
+                topic.waiting.clear()
+        for name in self.ids:
+            topic = self._topic(name)
+            topic.failed_at = None
+            offsets = topic.table.open(self.ids[name], earliest[name])
+            starting[name] = {str(partition): offset for partition, offset in offsets.items()}
+        log.info("Reading %d topics", len(starting))
+        reader = self.spark.readStream.format("kafka").options(
+            **{
+                "kafka.bootstrap.servers": self.settings.bootstrap_servers,
+                "subscribePattern": self.pattern.pattern,
+                "startingOffsets": json.dumps(starting),
+                # A gap concerns one table, which stops; it must not end the query of all.
+                "failOnDataLoss": "false",
+                "maxOffsetsPerTrigger": str(self.settings.max_rows_per_batch),
+            }
+        )
+        directory = self.settings.checkpoint_dir / str(generation)
+        shutil.rmtree(self.settings.checkpoint_dir, ignore_errors=True)
+        self.query = (
+            reader.load()
+            .selectExpr("topic", "partition", "offset", "unix_millis(timestamp) timestamp", "key", "value")
+            .writeStream.queryName("delta-sink")
+            .option("checkpointLocation", f"file://{directory}")
+            .trigger(processingTime=self.settings.trigger_interval)
+            .foreachBatch(self._receiver(generation))
+            .start()
+        )
+        self.canary.start()
+
+    def _watch(self, admin: Admin) -> None:
+        """Return when the query must start anew; keep the lag in offsets up to date meanwhile."""
+        query = self.query
+        assert query is not None
+        while not self.stopping.is_set():
+            if self.restart.wait(self.settings.watch_seconds) or self.stopping.is_set():
+                return
+            if not query.isActive:
+                error = query.exception()
+                raise RuntimeError(str(error) if error else "the query stopped")
+            topics = {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
+            ends = admin.offsets(topics, latest=True)
+            for name, known in topics.items():
+                if self.ids.setdefault(name, known) != known:
+                    log.warning("%s was made anew: starting over with it", name)
+                    return
+                topic = self.topics.get(name)
+                if topic is not None:
+                    due = topic.table.due
+                    lag = sum(max(end - due.get(partition, 0), 0) for partition, end in ends[name].items())
+                    metrics.LAG_OFFSETS.labels(topic.table.name).set(lag)
+            now = time.monotonic()
+            if any(one.failed_at is not None and now - one.failed_at > _RETRY_SECONDS for one in self.topics.values()):
+                log.info("Trying tables again that failed")
+                return
+
+    def _stop_query(self) -> None:
+        query, self.query = self.query, None
+        if query is not None and query.isActive:
+            try:
+                query.stop()
+            except Exception:
+                log.exception("The query did not stop in time")
+
+    # The changes
+
+    def _receiver(self, generation: int) -> Callable[[DataFrame, int], None]:
+        def receive(batch: DataFrame, _: int) -> None:
+            slices: dict[str, list[Record]] = {}
+            for record in _records(batch):
+                slices.setdefault(record.topic, []).append(record)
+            with self.changed:
+                for name, records in slices.items():
+                    if generation != self.generation:
+                        return
+                    topic = self._topic(name)
+                    if topic.failed_at is not None:
+                        continue
+                    topic.waiting.append(records)
+                    self.waiting_rows += len(records)
+                    self._schedule(topic)
+                # Backpressure: the next batch is read while this one is applied, not more.
+                self.changed.wait_for(
+                    lambda: self.waiting_rows < self.settings.max_rows_per_batch or generation != self.generation
+                )
+
+        return receive
+
+    def _topic(self, name: str) -> Topic:
+        if name not in self.topics:
+            # It came into being while the query was running, and is read from its start.
+            topic = self.topics[name] = Topic(Table(self.settings, name))
+        return self.topics[name]
+
+    def _schedule(self, topic: Topic) -> None:
+        if not topic.running and topic.waiting:
+            topic.running = True
+            self.pool.submit(self._drain, topic, self.generation)
+
+    def _drain(self, topic: Topic, generation: int) -> None:
+        """Apply what waits for one table, as much as fits in one commit at a time."""
+        try:
+            while True:
+                with self.changed:
+                    if generation != self.generation or not topic.waiting:
+                        return
+                    records: list[Record] = []
+                    while topic.waiting and (
+                        not records or len(records) + len(topic.waiting[0]) <= self.settings.max_rows_per_commit
+                    ):
+                        records += topic.waiting.popleft()
+                self._apply(topic, records)
+                with self.changed:
+                    if generation == self.generation:
+                        self.waiting_rows -= len(records)
+                    self.changed.notify_all()
+        except Exception:
+            log.exception("%s could not be written", topic.table.name)
+            metrics.ERRORS.labels(topic.table.name).inc()
+            with self.changed:
+                topic.waiting.clear()
+                self.waiting_rows = sum(len(part) for one in self.topics.values() for part in one.waiting)
+                topic.failures += 1
+                # What it failed on is read again, by a query that starts where the table is.
+                if topic.failures == 1:
+                    self.restart.set()
+                else:
+                    topic.failed_at = time.monotonic()
+        finally:
+            with self.changed:
+                topic.running = False
+                if generation == self.generation:
+                    self._schedule(topic)
+                self.changed.notify_all()
+
+    def _apply(self, topic: Topic, records: list[Record]) -> None:
+        assert self.spark is not None
+        assert self.canary is not None
+        table = topic.table
+        if not table.topic_id:
+            known = Admin(self.spark, self.settings.bootstrap_servers)
+            table.open(known.topics()[table.topic], known.offsets([table.topic], latest=False)[table.topic])
+        spark = getattr(self.sessions, "spark", None)
+        if spark is None:
+            spark = self.sessions.spark = self.spark.newSession()
+        by_partition: dict[int, list[Record]] = {}
+        for record in records:
+            by_partition.setdefault(record.partition, []).append(record)
+        for partition, part in sorted(by_partition.items()):
+            table.apply(spark, partition, part)
+        topic.failures = 0
+        if table.topic == self.settings.canary_topic:
+            self.canary.look()
+
+
+def _records(batch: DataFrame) -> list[Record]:
+    """Collect a micro-batch, in Kafka's order."""
+    if hasattr(batch, "toArrow"):
+        table: Any = batch.toArrow()
+        columns = [table.column(name) for name in ("topic", "partition", "offset", "timestamp", "key", "value")]
+        rows = zip(*(one.to_pylist() for one in columns), strict=True)
+    else:
+        rows = (
+            (row.topic, row.partition, row.offset, row.timestamp, _raw(row.key), _raw(row.value))
+            for row in batch.collect()
+        )
+    return sorted((Record(*row) for row in rows), key=lambda one: (one.topic, one.partition, one.offset))
+
+
+def _raw(value: bytearray | None) -> bytes | None:
+    return None if value is None else bytes(value)

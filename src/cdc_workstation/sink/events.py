@@ -1,0 +1,257 @@
+"""Change events: from a Kafka record to what it does to a row, and where in the source's log that was.
+
+The envelope is https://debezium.io/documentation/reference/stable/connectors/mysql.html#mysql-events, written by Kafka
+Connect's JSON converter with schemas, so that every event says what its columns are.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cdc_workstation.sink.columns import Column, UnknownTypeError, column, is_unavailable
+
+OPERATIONS = frozenset("crudt")
+_PAYLOAD = b',"payload":'
+# A row read by a snapshot is later than every change at the same binlog position.
+_AFTER_CHANGES = 2**62
+# A tombstone alone is later than everything before it in its partition.
+AFTER_ALL = 2**63 - 1
+_FILE_BITS = 40
+
+
+class MalformedError(ValueError):
+    """The record is no change event that can be applied; `reason` is one word for statistics."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Position(NamedTuple):
+    """A place in the source's log; later changes of a key have greater ones.
+
+    MySQL: the binlog file's number and the event's position in it (`order`), the row's index in the event
+    (`suborder`). PostgreSQL: the LSN of the last commit before the change's transaction, the LSN of the change.
+    Both never decrease along a partition, unlike PostgreSQL's bare LSN where transactions overlap.
+    """
+
+    order: int
+    suborder: int
+
+
+class Record(NamedTuple):
+    """What Kafka holds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, eq=False)
+class RowSchema:
+    """The columns of a captured table, as one version of its events has them."""
+
+    columns: tuple[Column, ...]
+    by_name: dict[str, Column] = field(repr=False)
+
+    @classmethod
+    def of(cls, fields: list[dict[str, Any]]) -> RowSchema:
+        """Read a Connect struct schema's fields."""
+        columns = tuple(column(one) for one in fields)
+        return cls(columns, {one.name: one for one in columns})
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in the source's order."""
+        return [one.name for one in self.columns]
+
+
+@dataclass(slots=True)
+class Event:
+    """One change of one row (or, `op` being `t`, of all)."""
+
+    record: Record
+    op: str
+    position: Position
+    source_position: str
+    """The GTID or LSN, for people."""
+    ts_ms: int
+    snapshot: str
+    schema: RowSchema | None
+    key_schema: RowSchema | None
+    key: tuple[Any, ...] | None
+    raw: dict[str, Any] | None
+    """The row after the change (before a delete), as JSON."""
+    connector: str = ""
+    kept: frozenset[str] = frozenset()
+    """Columns whose value the event does not carry because it did not change."""
+    resets: bool = False
+    """Whether a complete snapshot of another log begins here: what was applied before counts no more."""
+
+    @property
+    def is_delete(self) -> bool:
+        """Whether the row is gone afterwards."""
+        return self.op == "d"
+
+
+@dataclass(slots=True)
+class Tombstone:
+    """A record without value: the key is gone. Debezium writes one after each delete."""
+
+    record: Record
+    key_schema: RowSchema
+    key: tuple[Any, ...]
+
+
+class Decoder:
+    """Turns records into events; schemas are parsed once for each version of a table."""
+
+    def __init__(self, limit: int = 4096) -> None:
+        self._schemas: dict[bytes, tuple[RowSchema | None, str]] = {}
+        self._keys: dict[bytes, RowSchema] = {}
+        self._limit = limit
+
+    def decode(self, record: Record) -> Event | Tombstone:
+        """Return what the record says.
+
+        Raises:
+            MalformedError: it is no Debezium event with a schema, or a value contradicts the schema.
+        """
+        key_schema, key = self._key(record.key)
+        if record.value is None:
+            if key is None or key_schema is None:
+                raise MalformedError("empty", "neither key nor value")
+            return Tombstone(record, key_schema, key)
+        payload, schema = self._envelope(record.value)
+        op = payload.get("op")
+        source = payload.get("source")
+        if op not in OPERATIONS or not isinstance(source, dict):
+            raise MalformedError("unknown_envelope", f"op is {op!r}; a Debezium envelope has op, source, before, after")
+        row = payload.get("before") if op == "d" else payload.get("after")
+        if op != "t":
+            if schema is None:
+                raise MalformedError("unknown_envelope", "the schema has no field `after`")
+            if row is None and (op != "d" or key is None):
+                raise MalformedError("unknown_envelope", f"op {op} without the row")
+        position, text = locate(source)
+        kept: frozenset[str] = frozenset()
+        if row is not None:
+            if not isinstance(row, dict):
+                raise MalformedError("unknown_envelope", "the row is no object")
+            if op in "cur":
+                kept = frozenset(name for name, raw in row.items() if is_unavailable(raw))
+        return Event(
+            record=record,
+            op=op,
+            position=position,
+            source_position=text,
+            ts_ms=int(source.get("ts_ms") or 0),
+            snapshot=str(source.get("snapshot") or "false"),
+            schema=schema,
+            key_schema=key_schema,
+            key=key,
+            raw=row,
+            connector=str(source.get("connector")),
+            kept=kept,
+        )
+
+    def _key(self, raw: bytes | None) -> tuple[RowSchema | None, tuple[Any, ...] | None]:
+        if raw is None:
+            return None, None
+        prefix, payload = _split(raw)
+        if payload is None:
+            return None, None
+        schema = self._keys.get(prefix)
+        if schema is None:
+            document = _schema(prefix)
+            try:
+                schema = RowSchema.of(document["fields"])
+            except (KeyError, TypeError, UnknownTypeError) as error:
+                raise MalformedError("key", f"the key's schema cannot be read: {error}") from error
+            self._keys[prefix] = schema
+        try:
+            return schema, tuple(one.value(payload[one.name]) for one in schema.columns)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedError("key", f"the key contradicts its schema: {error}") from error
+
+    def _envelope(self, raw: bytes) -> tuple[dict[str, Any], RowSchema | None]:
+        prefix, payload = _split(raw)
+        if not isinstance(payload, dict):
+            raise MalformedError("unknown_envelope", "the payload is no object")
+        if prefix not in self._schemas:
+            if len(self._schemas) >= self._limit:
+                self._schemas.clear()
+            document = _schema(prefix)
+            schema = None
+            try:
+                for part in document["fields"]:
+                    if part["field"] == "after":
+                        schema = RowSchema.of(part["fields"])
+            except UnknownTypeError as error:
+                raise MalformedError("unknown_type", str(error)) from error
+            except (KeyError, TypeError) as error:
+                raise MalformedError("unknown_envelope", f"the schema cannot be read: {error}") from error
+            self._schemas[prefix] = (schema, "")
+        return payload, self._schemas[prefix][0]
+
+
+def _split(raw: bytes) -> tuple[bytes, Any]:
+    """Return the schema as bytes that end where the payload begins, and the parsed payload.
+
+    Only the payload differs from event to event, so only that is parsed; a message that another program wrote, with
+    spaces or in another order, is parsed as a whole.
+    """
+    at = raw.find(_PAYLOAD) if raw.startswith(b'{"schema":{') and raw.endswith(b"}") else -1
+    if at >= 0:
+        try:
+            return raw[:at], json.loads(raw[at + len(_PAYLOAD) : -1], parse_float=Decimal)
+        except ValueError:
+            pass
+    try:
+        document = json.loads(raw, parse_float=Decimal)
+    except ValueError as error:
+        raise MalformedError("not_json", str(error)) from error
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), dict) or "payload" not in document:
+        detail = "the message has no schema; set (key|value).converter.schemas.enable to true"
+        raise MalformedError("no_schema", detail)
+    return json.dumps({"schema": document["schema"]}, default=str).encode()[:-1], document["payload"]
+
+
+def _schema(prefix: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(prefix + b"}")["schema"]
+    except ValueError as error:
+        raise MalformedError("not_json", f"the schema: {error}") from error
+    if not isinstance(document, dict):
+        raise MalformedError("no_schema", "the message's schema is no object")
+    return document
+
+
+def locate(source: dict[str, Any]) -> tuple[Position, str]:
+    """Return the position of a change and its name for people (GTID or LSN).
+
+    Raises:
+        MalformedError: the connector's positions are not known.
+    """
+    connector = source.get("connector")
+    snapshot = str(source.get("snapshot") or "false") != "false"
+    try:
+        if connector in ("mysql", "mariadb"):
+            number = int(str(source["file"]).rsplit(".", 1)[1])
+            order = (number << _FILE_BITS) | int(source["pos"])
+            suborder = _AFTER_CHANGES if snapshot else int(source.get("row") or 0)
+            return Position(order, suborder), str(source.get("gtid") or f"{source['file']}:{source['pos']}")
+        if connector == "postgresql":
+            lsn = int(source["lsn"])
+            last_commit, _ = json.loads(source["sequence"]) if source.get("sequence") else (None, None)
+            order = lsn if snapshot or last_commit is None else int(last_commit)
+            return Position(order, lsn), f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise MalformedError("position", f"source has no log position: {error!r}") from error
+    raise MalformedError("position", f"the positions of connector {connector!r} are not known")

@@ -1,0 +1,55 @@
+"""What Prometheus reads from the sink, and whether it is ready."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
+
+ROWS_APPLIED = Counter("cdc_sink_rows_applied", "Changes applied to a Delta table", ["table", "op"])
+STALE_EVENTS = Counter("cdc_sink_stale_events", "Events that were older than the table and left out", ["table"])
+DEAD_LETTERED = Counter("cdc_sink_dead_lettered_rows", "Events set aside in the dead-letter table", ["table"])
+ERRORS = Counter("cdc_sink_errors", "Records or batches that failed, retried ones included", ["table"])
+LAG_SECONDS = Gauge(
+    "cdc_sink_lag_seconds", "From the newest change's commit in the source to its commit in Delta", ["table"]
+)
+LAG_OFFSETS = Gauge("cdc_sink_lag_offsets", "Records in Kafka that are not in the table yet", ["table"])
+TABLE_VERSION = Gauge("cdc_sink_table_version", "Last commit's version", ["table"])
+TABLE_STOPPED = Gauge("cdc_sink_table_stopped", "1 where changes are no longer applied to the table", ["table"])
+COMMIT_SECONDS = Histogram(
+    "cdc_sink_commit_seconds",
+    "Time that one batch takes a table",
+    ["table"],
+    buckets=(0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30),
+)
+READY = Gauge("cdc_sink_ready", "1 when the query is active and a canary row has reached Delta")
+
+
+def expose(table: str) -> None:
+    """Show a table's counters from zero on: an increase needs a sample before it."""
+    for metric in (STALE_EVENTS, DEAD_LETTERED, ERRORS, TABLE_STOPPED, LAG_OFFSETS):
+        metric.labels(table)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class's name
+        """Do not log requests: the health check asks every other second."""
+
+
+def serve(port: int, problem: Callable[[], str]) -> None:
+    """Answer `/metrics`, and `/ready` with 200 where `problem` returns nothing, else 503 with what it returns."""
+    metrics = make_wsgi_app()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/ready":
+            answer: Iterable[bytes] = metrics(environ, start_response)
+            return answer
+        text = problem()
+        start_response("503 Service Unavailable" if text else "200 OK", [("Content-Type", "text/plain")])
+        return [(text or "ready").encode() + b"\n"]
+
+    server = make_server("0.0.0.0", port, app, handler_class=_Quiet)  # noqa: S104 -- published on loopback only
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

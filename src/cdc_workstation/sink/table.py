@@ -1,0 +1,622 @@
+"""One Delta table: what was applied to it, and how changes get in.
+
+Every commit carries the Kafka offset it reaches (`SetTransaction`, kept in Delta's checkpoints) and, in its
+`userMetadata`, the position in the source's log. So the table alone says where to go on, and a Kafka record or a
+position that was applied is never applied again. There is no other state.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+from pyspark.sql import DataFrame, SparkSession
+
+from cdc_workstation.sink import evolution, metrics
+from cdc_workstation.sink.columns import UnknownTypeError, ValueConversionError, quoted, sql_type
+from cdc_workstation.sink.events import (
+    AFTER_ALL,
+    Decoder,
+    Event,
+    MalformedError,
+    Position,
+    Record,
+    RowSchema,
+    Tombstone,
+)
+from cdc_workstation.sink.evolution import METADATA, IncompatibleError
+from cdc_workstation.sink.fold import fold
+from cdc_workstation.sink.settings import SinkSettings
+
+log = logging.getLogger(__name__)
+
+_APP_ID = "spark.databricks.delta.write.txnAppId"
+_APP_VERSION = "spark.databricks.delta.write.txnVersion"
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_METADATA_KEY = "cdc_sink"
+# How many commits back the position is looked for; others than the sink's lie between (OPTIMIZE, a user's own).
+_HISTORY = 200
+
+_SNAPSHOT_ENDS = ("last", "last_in_data_collection")
+
+_DEAD_LETTERS = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("table", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("kafka_timestamp", pa.timestamp("us", tz="UTC")),
+        ("written_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+_dead_letters_lock = threading.Lock()
+
+
+class StoppedError(Exception):
+    """The table takes no more changes; `heals` says whether a new snapshot mends it."""
+
+    def __init__(self, detail: str, *, heals: bool = False) -> None:
+        super().__init__(detail)
+        self.heals = heals
+
+
+@dataclass
+class State:
+    """What a table's log says about what was applied."""
+
+    topic_id: str = ""
+    offsets: dict[int, int] = field(default_factory=dict)
+    """Partition to the last offset that was applied."""
+    positions: dict[int, Position] = field(default_factory=dict)
+    """Partition to the greatest position in the source's log that was applied."""
+    ts_ms: int = 0
+    """The newest change's time in the source."""
+    fields: list[str] = field(default_factory=list)
+    """The columns of the newest event, in the source's order."""
+    snapshot_only: int | None = None
+    """The order of the snapshot that all rows come from, while nothing else was applied."""
+    sweep: int | None = None
+    """The order of a complete snapshot whose sweep is still to be done."""
+    keyed: bool | None = None
+    """Whether the source's table has a primary key."""
+    version: int = -1
+
+    @classmethod
+    def read(cls, path: Path, topic: str, topic_id: str, partitions: Sequence[int]) -> State | None:
+        """Read it from the table's log; `None` where there is no table."""
+        try:
+            table = DeltaTable(str(path), without_files=True)
+        except TableNotFoundError:
+            return None
+        state = cls(topic_id=topic_id, version=table.version())
+        for partition in partitions:
+            offset = table.transaction_version(app_id(topic_id, partition))
+            if offset is not None:
+                state.offsets[partition] = offset
+        for commit in table.history(_HISTORY):
+            try:
+                found = json.loads(commit.get("userMetadata") or "{}").get(_METADATA_KEY)
+            except (ValueError, AttributeError):
+                continue
+            if found and found["topic"] == topic:
+                state._restore(found, partitions)
+                break
+        return state
+
+    def _restore(self, found: dict[str, Any], partitions: Sequence[int]) -> None:
+        positions = {int(partition): Position(*position) for partition, position in found["positions"].items()}
+        if positions and max(positions) > max(partitions, default=0):
+            # Keys moved between partitions: only what all of them had reached is known to be applied.
+            positions = dict.fromkeys(partitions, min(positions.values()))
+        self.positions = positions
+        self.ts_ms = found["ts_ms"]
+        self.fields = found["fields"]
+        self.snapshot_only = found["snapshot_only"]
+        self.sweep = found["sweep"]
+        self.keyed = found["keyed"]
+        if found["topic_id"] != self.topic_id:
+            self.offsets = {}
+
+    def metadata(self, topic: str) -> str:
+        """Return it as a commit's `userMetadata`."""
+        shown = asdict(self) | {"topic": topic}
+        del shown["version"]
+        return json.dumps({_METADATA_KEY: shown}, separators=(",", ":"))
+
+
+def app_id(topic_id: str, partition: int) -> str:
+    """Return the `txnAppId` of commits from a topic's partition: a topic that is made anew has another id."""
+    return f"cdc-sink/{topic_id}/{partition}"
+
+
+class Table:
+    """Applies the events of one topic to one Delta table; used by one thread at a time."""
+
+    def __init__(self, settings: SinkSettings, topic: str) -> None:
+        self.settings = settings
+        self.topic = topic
+        self.path = settings.path_of(topic)
+        self.name = ".".join(self.path.relative_to(settings.tables_dir).parts)
+        self.decoder = Decoder()
+        self.stopped: StoppedError | None = None
+        self.state: State | None = None
+        self.keyless_warned = False
+        self.columns: dict[str, pa.DataType] | None = None
+        self.topic_id = ""
+        self.earliest: dict[int, int] = {}
+        self._start: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
+        self._last_delete: dict[int, tuple[Any, ...] | None] = {}
+        self._dead: dict[int, int] = {}
+        metrics.expose(self.name)
+
+    # What is known
+
+    def open(self, topic_id: str, earliest: dict[int, int]) -> dict[int, int]:
+        """Read the state from the table; return the offset to go on with for each partition.
+
+        Args:
+            topic_id: Kafka's id of the topic.
+            earliest: the partitions, each with the first offset that Kafka still has.
+        """
+        self.topic_id = topic_id
+        self.earliest = earliest
+        self.stopped = None
+        self.columns = None
+        self._seen = {}
+        self._last_delete = {}
+        self._dead = {}
+        self.state = State.read(self.path, self.topic, topic_id, list(earliest))
+        metrics.TABLE_STOPPED.labels(self.name).set(0)
+        if self.state is not None:
+            metrics.TABLE_VERSION.labels(self.name).set(self.state.version)
+        applied = self.state.offsets if self.state else {}
+        self._start = {partition: max(applied.get(partition, -1) + 1, first) for partition, first in earliest.items()}
+        return self._start
+
+    @property
+    def due(self) -> dict[int, int]:
+        """Partition to the offset that comes next."""
+        return self._start | {partition: offset + 1 for partition, offset in self._seen.items()}
+
+    # What changes it
+
+    def apply(self, spark: SparkSession, partition: int, records: Sequence[Record]) -> None:
+        """Apply records of one partition, in Kafka's order."""
+        applied = self.state.offsets.get(partition, -1) if self.state else -1
+        applied = max(applied, self._seen.get(partition, -1))
+        dead: list[tuple[Record, str, str]] = []
+        events: list[Event] = []
+        self._check_gap(partition, records, applied)
+        for record in records:
+            if record.offset <= applied:
+                continue
+            try:
+                self._take(self.decoder.decode(record), events)
+            except MalformedError as error:
+                dead.append((record, error.reason, str(error)))
+            except StoppedError as error:
+                self._stop(error)
+        if self.stopped is None:
+            self._apply_all(spark, partition, events, dead)
+        if self.stopped is not None:
+            known = {record.offset for record, _, _ in dead}
+            reached = max(applied, self.state.offsets.get(partition, -1) if self.state else -1)
+            dead += [
+                (record, "stopped", str(self.stopped))
+                for record in records
+                if record.offset > reached and record.offset not in known and record.value is not None
+            ]
+        self._bury(spark, partition, dead)
+        self._seen[partition] = records[-1].offset
+
+    def _check_gap(self, partition: int, records: Sequence[Record], applied: int) -> None:
+        """See whether Kafka lost records between what was applied and the first of `records`."""
+        if partition in self._seen or self.state is None or not self.state.positions:
+            return
+        if partition in self.state.offsets:
+            first = self.earliest.get(partition, 0)
+            if first > applied + 1:
+                reason = f"Kafka no longer has offsets {applied + 1} to {first - 1} of {self.topic}, never applied"
+                self._stop(StoppedError(f"{reason}; take a new snapshot", heals=True))
+            return
+        # The topic was made anew: whether it goes on where the old one ended shows in the log positions.
+        floor = self.state.positions.get(partition)
+        for record in records:
+            try:
+                found = self.decoder.decode(record)
+            except MalformedError:
+                continue
+            if isinstance(found, Event):
+                if floor is not None and found.position > floor and not _begins_snapshot(found):
+                    self._stop(
+                        StoppedError(
+                            f"{self.topic} was made anew and starts behind what was applied ({found.source_position}); "
+                            "changes may be missing; take a new snapshot",
+                            heals=True,
+                        )
+                    )
+                return
+
+    def _take(self, found: Event | Tombstone, events: list[Event]) -> None:
+        """Decide whether a decoded record counts, and turn lone tombstones into deletes."""
+        partition, offset = found.record.partition, found.record.offset
+        first = partition not in self._last_delete
+        deleted = self._last_delete.get(partition)
+        self._last_delete[partition] = None
+        high = self.state.positions.get(partition) if self.state else None
+        if any(event.resets for event in events):
+            high = None
+        if isinstance(found, Tombstone):
+            # It belongs to the delete right before it. Alone, the delete was compacted away and it stands for it.
+            if deleted == found.key or (first and offset > 0) or self.stopped or (high is None and not events):
+                return
+            order = max([high.order if high else 0, *(event.position.order for event in events)])
+            events.append(
+                Event(
+                    found.record, "d", Position(order, AFTER_ALL), "", 0, "false", None, found.key_schema, found.key, None
+                )
+            )
+            return
+        if found.is_delete:
+            self._last_delete[partition] = found.key
+        if self.stopped is not None:
+            if not (self.stopped.heals and _begins_snapshot(found)):
+                raise MalformedError("stopped", str(self.stopped))
+            log.warning("%s: goes on with a new snapshot", self.name)
+            self.stopped = None
+            metrics.TABLE_STOPPED.labels(self.name).set(0)
+        if high is not None and found.position < high and self.state is not None:
+            if found.position.order < high.order and found.ts_ms > self.state.ts_ms:
+                if _begins_snapshot(found):
+                    log.warning("%s: a snapshot from another log replaces what was applied", self.name)
+                    events.append(replace(found, op="t", key=None, raw=None, resets=True))
+                    events.append(found)
+                    return
+                raise StoppedError(
+                    f"the source's log went back: {found.source_position} is newer than what was applied and lies "
+                    "before it (a server was replaced, restored, or its logs reset); take a new snapshot",
+                    heals=True,
+                )
+            metrics.STALE_EVENTS.labels(self.name).inc()
+            return
+        events.append(found)
+
+    def _apply_all(
+        self, spark: SparkSession, partition: int, events: list[Event], dead: list[tuple[Record, str, str]]
+    ) -> None:
+        for segment in _segments(events):
+            try:
+                self._apply_segment(spark, partition, segment, dead)
+            except (IncompatibleError, UnknownTypeError) as error:
+                self._stop(StoppedError(str(error)))
+                return
+            except StoppedError as error:
+                self._stop(error)
+                return
+
+    def _apply_segment(
+        self, spark: SparkSession, partition: int, events: list[Event], dead: list[tuple[Record, str, str]]
+    ) -> None:
+        started = time.monotonic()
+        first, last = events[0], events[-1]
+        state = self.state or State(topic_id=self.topic_id)
+        if self.state is not None:
+            self._sweep(spark, self.state)
+        if first.op == "t":
+            if self.state is not None:
+                if first.resets:
+                    state.positions = {}
+                self._advance(state, partition, events)
+                self._commit_as(spark, state, partition, last.record.offset)
+                if first.resets:
+                    # The snapshot's first row has this offset too, and follows in the next commit.
+                    spark.conf.unset(_APP_ID)
+                    spark.conf.unset(_APP_VERSION)
+                spark.sql(f"DELETE FROM delta.`{self.path}`")  # noqa: S608
+                self._committed(state, events, started)
+            return
+        schema = next((event.schema for event in events if event.schema is not None), None)
+        if state.keyed is None:
+            state.keyed = any(event.key is not None for event in events)
+        keyless = not state.keyed
+        if not keyless:
+            dead += [(event.record, "no_key", "the table has a primary key") for event in events if event.key is None]
+            events = [event for event in events if event.key is not None]
+            if not events:
+                return
+            first, last = events[0], events[-1]
+        else:
+            if any(event.key is not None for event in events):
+                raise StoppedError("the source's table has a primary key now: what was appended before has none")
+            if self.settings.keyless == "stop":
+                raise StoppedError("the table has no primary key")
+            if not self.keyless_warned:
+                log.warning("%s has no primary key: its changes are appended, not applied", self.name)
+                self.keyless_warned = True
+        keys = tuple(first.key_schema.names) if first.key_schema else ()
+        fresh = self.state is None
+        if schema is not None:
+            self._fit(spark, state, schema, first.connector)
+        elif fresh:
+            return
+        rows = events if keyless else fold(events)
+        source, kept = self._rows(rows, schema, keys, dead)
+        snapshot_order = _snapshot_order(events)
+        insert_only = (
+            snapshot_order is not None and not keyless and (fresh or state.snapshot_only == snapshot_order)
+        )
+        state.snapshot_only = snapshot_order if insert_only else None
+        if not insert_only and self._may_sweep and any(event.snapshot in _SNAPSHOT_ENDS for event in events):
+            state.sweep = max(event.position.order for event in events if event.op == "r")
+        if schema is not None:
+            state.fields = schema.names
+        self._advance(state, partition, events)
+        self._commit_as(spark, state, partition, last.record.offset)
+        if source.num_rows:
+            frame = _frame(spark, source)
+            if keyless:
+                frame.drop("_cdc_deleted").write.format("delta").mode("append").save(str(self.path))
+            else:
+                frame.createOrReplaceTempView("changes")
+                columns = [name for name in source.column_names if name not in ("_cdc_deleted", "_cdc_kept")]
+                spark.sql(evolution.merge_statement(str(self.path), columns, keys, kept, insert_only))
+        self._committed(state, events, started)
+        self._sweep(spark, state)
+
+    @property
+    def _may_sweep(self) -> bool:
+        """Whether the end of a snapshot in the topic means that all of its rows have come."""
+        return self.settings.sweep_after_snapshot and self.state is not None and len(self.earliest) == 1
+
+    def _sweep(self, spark: SparkSession, state: State) -> None:
+        """Remove the rows that a complete snapshot did not read. A commit says that it is due, the next that it is done."""
+        if state.sweep is None:
+            return
+        order, state.sweep = state.sweep, None
+        self._plain(spark)
+        spark.conf.set(_USER_METADATA, state.metadata(self.topic))
+        spark.sql(f"DELETE FROM delta.`{self.path}` WHERE `_cdc_order` < {order}")  # noqa: S608
+
+    # Parts of it
+
+    def _fit(self, spark: SparkSession, state: State, schema: RowSchema, connector: str) -> None:
+        """Create the table, or bring it to the events' columns."""
+        self._plain(spark)
+        if self.columns is None and self.state is not None:
+            self.columns = _columns(spark, self.path)
+        if self.columns is None:
+            evolution.needed(dict(METADATA), schema)
+            spark.sql(evolution.create_statement(str(self.path), schema, self.settings.table_properties))
+            self.columns = {one.name: one.type for one in schema.columns} | METADATA
+            return
+        missing = METADATA.keys() - self.columns.keys()
+        if missing:
+            raise StoppedError(f"{self.path} is a table that this sink did not make: it has no {', '.join(missing)}")
+        change = evolution.needed(self.columns, schema, state.fields or None)
+        if not change:
+            return
+        log.warning(
+            "%s: added %s, widened %s%s",
+            self.name,
+            [one.name for one in change.added],
+            [name for name, _ in change.retyped],
+            f", renamed {change.renamed}" if change.renamed else "",
+        )
+        for statement in evolution.alter_statements(str(self.path), change):
+            spark.sql(statement)
+        assignments = []
+        for one in change.added:
+            value = evolution.backfill(one, connector)
+            if one.name in change.renamed:
+                assignments.append(f"{quoted(one.name)} = {quoted(change.renamed[one.name])}")
+            elif value is not None:
+                literal = _literal(one.value(value))
+                assignments.append(f"{quoted(one.name)} = CAST({literal} AS {sql_type(one.type)})")
+        if assignments:
+            spark.sql(f"UPDATE delta.`{self.path}` SET {', '.join(assignments)}")  # noqa: S608
+        self.columns = _columns(spark, self.path)
+
+    def _rows(
+        self,
+        events: Sequence[Event],
+        schema: RowSchema | None,
+        keys: tuple[str, ...],
+        dead: list[tuple[Record, str, str]],
+    ) -> tuple[pa.Table, set[str]]:
+        """Return the changes as a table for MERGE, and the columns that some of them do not carry."""
+        assert self.columns is not None or schema is None
+        if schema is None:
+            # Deletes alone, whose events carry no row.
+            named = {one.name: one for event in events[:1] for one in (event.key_schema or RowSchema((), {})).columns}
+        else:
+            named = schema.by_name
+        kept: set[str] = set()
+        converted: list[tuple[Event, dict[str, Any]]] = []
+        for event in events:
+            try:
+                row: dict[str, Any] = {}
+                if event.raw is not None:
+                    raw = event.raw
+                    row = {
+                        name: None if name in event.kept else one.value(raw.get(name)) for name, one in named.items()
+                    }
+                if event.key is not None:
+                    row.update(zip(keys, event.key, strict=True))
+                converted.append((event, row))
+                kept |= event.kept
+            except ValueConversionError as error:
+                dead.append((event.record, "value", str(error)))
+        types = {name: (self.columns or {}).get(name, one.type) for name, one in named.items()}
+        arrays: dict[str, pa.Array] = {}
+        for name, kind in types.items():
+            arrays[name] = _array([row.get(name) for _, row in converted], named[name].type, kind)
+        only = [event for event, _ in converted]
+        arrays["_cdc_op"] = pa.array([event.op for event in only], pa.string())
+        arrays["_cdc_ts_ms"] = pa.array([event.ts_ms for event in only], pa.int64())
+        arrays["_cdc_position"] = pa.array([event.source_position for event in only], pa.string())
+        arrays["_cdc_order"] = pa.array([event.position.order for event in only], pa.int64())
+        arrays["_cdc_suborder"] = pa.array([event.position.suborder for event in only], pa.int64())
+        arrays["_cdc_deleted"] = pa.array([event.is_delete for event in only], pa.bool_())
+        if kept:
+            arrays["_cdc_kept"] = pa.array([sorted(event.kept) for event in only], pa.list_(pa.string()))
+        return pa.table(arrays), kept
+
+    def _advance(self, state: State, partition: int, events: Sequence[Event]) -> None:
+        reached = [event.position for event in events if event.position.suborder != AFTER_ALL]
+        if partition in state.positions:
+            reached.append(state.positions[partition])
+        if reached:
+            state.positions[partition] = max(reached)
+        state.ts_ms = max(state.ts_ms, *(event.ts_ms for event in events))
+        state.offsets[partition] = events[-1].record.offset
+        state.topic_id = self.topic_id
+
+    def _commit_as(self, spark: SparkSession, state: State, partition: int, offset: int) -> None:
+        """Let the next commit of this session carry the offset and the position that it reaches."""
+        spark.conf.set(_APP_ID, app_id(state.topic_id, partition))
+        spark.conf.set(_APP_VERSION, str(offset))
+        spark.conf.set(_USER_METADATA, state.metadata(self.topic))
+
+    def _plain(self, spark: SparkSession) -> None:
+        for name in (_APP_ID, _APP_VERSION, _USER_METADATA):
+            spark.conf.unset(name)
+
+    def _committed(self, state: State, events: Sequence[Event], started: float) -> None:
+        self.state = state
+        now = time.time()
+        for event in events:
+            metrics.ROWS_APPLIED.labels(self.name, event.op).inc()
+        newest = max(event.ts_ms for event in events)
+        if newest:
+            metrics.LAG_SECONDS.labels(self.name).set(max(now - newest / 1000, 0.0))
+        metrics.COMMIT_SECONDS.labels(self.name).observe(time.monotonic() - started)
+        state.version = _latest_version(self.path)
+        metrics.TABLE_VERSION.labels(self.name).set(state.version)
+
+    def _stop(self, error: StoppedError) -> None:
+        self.stopped = error
+        log.error("%s takes no more changes: %s", self.name, error)
+        metrics.TABLE_STOPPED.labels(self.name).set(1)
+        metrics.ERRORS.labels(self.name).inc()
+
+    def _bury(self, spark: SparkSession, partition: int, dead: list[tuple[Record, str, str]]) -> None:
+        """Write records to the dead-letter table, each once."""
+        if not dead:
+            return
+        path = self.settings.dead_letters
+        application = f"{app_id(self.topic_id, partition)}/dead"
+        with _dead_letters_lock:
+            if partition not in self._dead:
+                try:
+                    known = DeltaTable(str(path), without_files=True).transaction_version(application)
+                except TableNotFoundError:
+                    known = None
+                self._dead[partition] = -1 if known is None else known
+            new = sorted((one for one in dead if one[0].offset > self._dead[partition]), key=lambda one: one[0].offset)
+            if not new:
+                return
+            now = datetime.now(UTC)
+            rows = [
+                {
+                    "topic": self.topic,
+                    "partition": partition,
+                    "offset": record.offset,
+                    "table": self.name,
+                    "reason": reason,
+                    "detail": detail[:2000],
+                    "key": record.key,
+                    "value": record.value,
+                    "kafka_timestamp": record.timestamp_ms * 1000,
+                    "written_at": now,
+                }
+                for record, reason, detail in new
+            ]
+            frame = _frame(spark, pa.Table.from_pylist(rows, schema=_DEAD_LETTERS))
+            self._plain(spark)
+            (
+                frame.write.format("delta")
+                .mode("append")
+                .option("txnAppId", application)
+                .option("txnVersion", new[-1][0].offset)
+                .save(str(path))
+            )
+            self._dead[partition] = new[-1][0].offset
+        metrics.DEAD_LETTERED.labels(self.name).inc(len(new))
+        log.error("%s: %d events are in the dead-letter table, the first because: %s", self.name, len(new), new[0][2])
+
+
+def _begins_snapshot(event: Event) -> bool:
+    return event.op == "r" and event.snapshot.startswith(("first", "last"))
+
+
+def _snapshot_order(events: Sequence[Event]) -> int | None:
+    """Return the order that all events share where they are rows of one snapshot, else `None`."""
+    order = events[0].position.order
+    if all(event.op == "r" and event.snapshot != "incremental" and event.position.order == order for event in events):
+        return order
+    return None
+
+
+def _segments(events: Sequence[Event]) -> list[list[Event]]:
+    """Cut where the columns change, and around truncates: each part is one commit."""
+    segments: list[list[Event]] = []
+    schema: RowSchema | None = None
+    for event in events:
+        new = not segments or event.op == "t" or segments[-1][-1].op == "t"
+        if event.schema is not None and schema is not None and event.schema is not schema:
+            new = True
+        if event.schema is not None and event.op != "t":
+            schema = event.schema
+        if new:
+            segments.append([])
+        segments[-1].append(event)
+    return segments
+
+
+def _array(values: list[Any], given: pa.DataType, wanted: pa.DataType) -> pa.Array:
+    """Build an Arrow array of the table's type from values of the event's, which is narrower or equal."""
+    array = pa.array(values, given)
+    return array if given == wanted else array.cast(wanted)
+
+
+def _frame(spark: SparkSession, table: pa.Table) -> DataFrame:
+    """Return rows as a local relation: no Python worker, and nothing that MERGE must materialise."""
+    if hasattr(DataFrame, "toArrow"):
+        return spark.createDataFrame(table)
+    ddl = ", ".join(f"{quoted(one.name)} {sql_type(one.type)}" for one in table.schema)
+    return spark.createDataFrame([tuple(row.values()) for row in table.to_pylist()], ddl)
+
+
+def _columns(spark: SparkSession, path: Path) -> dict[str, pa.DataType]:
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    schema = to_arrow_schema(spark.read.format("delta").load(str(path)).schema)
+    return {one.name: one.type for one in schema}
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    if isinstance(value, bool):
+        return str(value).upper()
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _latest_version(path: Path) -> int:
+    names = (entry.name for entry in (path / "_delta_log").iterdir() if entry.name.endswith(".json"))
+    return max((int(name[:20]) for name in names if name[:20].isdigit()), default=-1)
