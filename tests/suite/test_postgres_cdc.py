@@ -1,0 +1,431 @@
+"""PostgreSQL to Kafka: what a consumer of change events relies on."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from locks import sharing
+from psycopg import errors
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.fixtures.kafka import ChangeEvents
+from cdc_workstation.fixtures.postgres import drop_slot
+
+EPOCH = datetime(1970, 1, 1)
+# What Debezium puts in the place of a value that the WAL does not hold (`unavailable.value.placeholder`).
+UNAVAILABLE = "__debezium_unavailable_value"
+
+Connection = psycopg.Connection[Any]
+Connector = Callable[[Mapping[str, str]], tuple[str, str]]
+Events = Callable[..., ChangeEvents]
+Table = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def turn() -> Iterator[None]:
+    """Share PostgreSQL with other workers; a test that restarts it waits."""
+    with sharing("postgres"):
+        yield
+
+
+@pytest.fixture
+def execute(postgres_connection: Connection) -> Callable[..., Any]:
+    """Execute a statement, committed at once unless a transaction is open."""
+    return postgres_connection.execute
+
+
+@pytest.fixture
+def events_of(change_events: Events) -> Events:
+    """The change events of a table of the schema `public`, from now on."""
+
+    def read(table: str, **options: Any) -> ChangeEvents:
+        return change_events(table, database="public", **options)
+
+    return read
+
+
+def test_snapshot_reads_the_rows_that_were_there_before_the_connector(
+    execute: Callable[..., Any], postgres_table: Table, own_postgres_connector: Connector, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, name text")
+    execute(f"INSERT INTO {table} VALUES (1, 'one'), (2, 'two'), (3, 'three')")
+
+    _, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+
+    events = events_of(table, prefix=prefix, from_beginning=True)
+    snapshot = events.take(3)
+    assert [event.op for event in snapshot] == ["r", "r", "r"]
+    assert [event.after for event in snapshot] == [
+        {"id": 1, "name": "one"},
+        {"id": 2, "name": "two"},
+        {"id": 3, "name": "three"},
+    ]
+    assert snapshot[-1].source["snapshot"] == "last"
+    execute(f"INSERT INTO {table} VALUES (4, 'four')")
+    streamed = events.next()
+    assert (streamed.op, streamed.after["id"], streamed.source["snapshot"]) == ("c", 4, "false")
+
+
+def test_insert_into_the_sample_table_is_seen_with_its_row_and_its_origin(
+    execute: Callable[..., Any], events_of: Events
+) -> None:
+    events = events_of("products")
+    [product] = execute(
+        "INSERT INTO products (sku, name, price, stock_quantity) VALUES (gen_random_uuid(), %s, %s, %s) RETURNING id",
+        ("CDC lamp", "19.90", 7),
+    ).fetchone()
+    try:
+        event = events.next(where=lambda event: event.row.get("id") == product)
+    finally:
+        execute("DELETE FROM products WHERE id = %s", (product,))
+
+    assert (event.op, event.before, event.key) == ("c", None, {"id": product})
+    assert event.after["name"] == "CDC lamp"
+    assert (event.after["price"], event.after["stock_quantity"]) == (Decimal("19.90"), 7)
+    origin = {name: event.source[name] for name in ("connector", "db", "schema", "table")}
+    assert origin == {"connector": "postgresql", "db": "cdcdb", "schema": "public", "table": "products"}
+    assert event.source["lsn"] > 0
+    assert event.source["txId"] > 0
+
+
+def test_update_carries_the_whole_row_before_and_after(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, name text, stock int, note text")
+    events = events_of(table)
+    execute(f"INSERT INTO {table} VALUES (1, 'lamp', 7, 'unchanged')")
+    execute(f"UPDATE {table} SET stock = 6 WHERE id = 1")
+
+    _, update = events.take(2)
+
+    assert update.op == "u"
+    assert update.before == {"id": 1, "name": "lamp", "stock": 7, "note": "unchanged"}
+    assert update.after == {"id": 1, "name": "lamp", "stock": 6, "note": "unchanged"}
+
+
+def test_changed_key_is_a_delete_of_the_old_row_and_an_insert_of_the_new_one(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, name text")
+    events = events_of(table)
+    execute(f"INSERT INTO {table} VALUES (1, 'lamp')")
+    execute(f"UPDATE {table} SET id = 2 WHERE id = 1")
+
+    _, delete, tombstone, insert = events.take(4)
+
+    assert (delete.op, delete.key, delete.before) == ("d", {"id": 1}, {"id": 1, "name": "lamp"})
+    assert tombstone.is_tombstone
+    assert (insert.op, insert.key, insert.after) == ("c", {"id": 2}, {"id": 2, "name": "lamp"})
+
+
+def test_delete_carries_the_old_row_and_a_tombstone_follows(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, name text")
+    events = events_of(table)
+    execute(f"INSERT INTO {table} VALUES (1, 'lamp')")
+    execute(f"DELETE FROM {table} WHERE id = 1")
+
+    _, delete, tombstone = events.take(3)
+
+    assert (delete.op, delete.before, delete.after) == ("d", {"id": 1, "name": "lamp"}, None)
+    assert tombstone.is_tombstone
+    assert tombstone.key == delete.key == {"id": 1}
+
+
+def test_truncate_is_an_event(execute: Callable[..., Any], postgres_table: Table, events_of: Events) -> None:
+    table = postgres_table("id int PRIMARY KEY")
+    events = events_of(table)
+    execute(f"INSERT INTO {table} VALUES (1)")
+    execute(f"TRUNCATE {table}")
+
+    _, truncate = events.take(2)
+
+    assert (truncate.op, truncate.key, truncate.before, truncate.after) == ("t", None, None, None)
+
+
+def test_transaction_of_many_rows_arrives_whole_in_order_and_only_after_its_commit(
+    execute: Callable[..., Any], postgres_connection: Connection, postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, balance int")
+    events = events_of(table)
+
+    with postgres_connection.transaction(force_rollback=True):
+        execute(f"INSERT INTO {table} VALUES (100, 0)")
+    with postgres_connection.transaction():
+        execute(f"INSERT INTO {table} VALUES (1, 50), (2, 50)")
+        with postgres_connection.transaction(force_rollback=True):
+            execute(f"INSERT INTO {table} VALUES (101, 0)")
+        execute(f"UPDATE {table} SET balance = balance - 20 WHERE id = 1")
+        execute(f"UPDATE {table} SET balance = balance + 20 WHERE id = 2")
+        execute(f"DELETE FROM {table} WHERE id = 1")
+    execute(f"INSERT INTO {table} VALUES (200, 0)")
+
+    seen = events.take_until(lambda event: event.key == {"id": 200})
+
+    *transaction, marker = [event for event in seen if not event.is_tombstone]
+    assert [(event.op, event.key["id"]) for event in transaction] == [
+        ("c", 1),
+        ("c", 2),
+        ("u", 1),
+        ("u", 2),
+        ("d", 1),
+    ]
+    assert len({event.source["txId"] for event in transaction}) == 1
+    assert marker.source["txId"] != transaction[0].source["txId"]
+    positions = [event.source["lsn"] for event in [*transaction, marker]]
+    assert positions == sorted(positions)
+
+
+def test_transactions_come_in_the_order_of_their_commits(
+    postgres_connection: Connection, postgres_parameters: dict[str, Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY")
+    events = events_of(table)
+    with psycopg.connect(**postgres_parameters) as early:
+        early.execute(f"INSERT INTO {table} VALUES (1)")
+        postgres_connection.execute(f"INSERT INTO {table} VALUES (2)")
+        early.commit()
+    postgres_connection.execute(f"INSERT INTO {table} VALUES (3)")
+
+    seen = events.take(3)
+
+    assert [event.key["id"] for event in seen] == [2, 1, 3]
+    # The row's own place in the WAL is older than that of the one before it: the commit's place is what orders.
+    commits = [json.loads(event.source["sequence"]) for event in seen]
+    assert [int(lsn) for _, lsn in commits] == [event.source["lsn"] for event in seen]
+    assert seen[0].source["lsn"] > seen[1].source["lsn"]
+
+
+def test_bulk_of_150_rows_arrives_complete_in_order_and_once(
+    postgres_connection: Connection, postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, payload text")
+    events = events_of(table)
+    with postgres_connection.cursor() as cursor:
+        with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            for number in range(150):
+                copy.write_row((number, f"row {number}" * 10))
+        cursor.execute(f"INSERT INTO {table} VALUES (1000, 'marker')")
+
+    seen = events.take_until(lambda event: event.key == {"id": 1000})
+
+    assert [event.key["id"] for event in seen] == [*range(150), 1000]
+    assert {event.op for event in seen} == {"c"}
+
+
+def test_values_keep_their_precision_and_their_script(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table(
+        "id int PRIMARY KEY, price numeric(30,10), happened timestamp, stamped timestamptz, day date, clock time,"
+        " lasts interval, doc json, docb jsonb, data bytea, ident uuid, tags text[], numbers int[], body text,"
+        " big bigint, ratio double precision, flag boolean, address inet, kind char(3)"
+    )
+    events = events_of(table)
+    doc = {"naïve": [1, 2.5, None, True], "nested": {"emoji": "🚀"}}
+    ident = UUID("12345678-1234-5678-1234-567812345678")
+    execute(
+        f"INSERT INTO {table} VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            1,
+            "12345678901234567890.0123456789",
+            "2024-02-29 23:59:59.123456",
+            "2024-02-29 12:00:00.123456+05:30",
+            "2024-02-29",
+            "23:59:59.999999",
+            "1 month 2 days 03:04:05.5",
+            json.dumps(doc),
+            json.dumps(doc),
+            b"\x00\xff",
+            ident,
+            ["a", "日本", None],
+            [1, -2],
+            "日本語 ñ 𝄞",
+            -(2**63),
+            0.1,
+            True,
+            "10.0.0.1",
+            "abc",
+        ),
+    )
+    execute(f"INSERT INTO {table} (id) VALUES (2)")
+
+    event, empty = events.take(2)
+
+    row = event.after
+    assert row["price"] == Decimal("12345678901234567890.0123456789")
+    assert EPOCH + timedelta(microseconds=row["happened"]) == datetime(2024, 2, 29, 23, 59, 59, 123456)
+    assert datetime.fromisoformat(row["stamped"]) == datetime(2024, 2, 29, 6, 30, 0, 123456, tzinfo=UTC)
+    assert EPOCH + timedelta(days=row["day"]) == datetime(2024, 2, 29)
+    assert timedelta(microseconds=row["clock"]) == timedelta(hours=23, minutes=59, seconds=59, microseconds=999_999)
+    assert row["lasts"] == "P0Y1M2DT3H4M5.5S"
+    assert json.loads(row["doc"]) == json.loads(row["docb"]) == doc
+    assert base64.b64decode(row["data"]) == b"\x00\xff"
+    assert UUID(row["ident"]) == ident
+    assert (row["tags"], row["numbers"]) == (["a", "日本", None], [1, -2])
+    assert row["body"] == "日本語 ñ 𝄞"
+    assert (row["big"], float(row["ratio"]), row["flag"]) == (-(2**63), 0.1, True)
+    assert (row["address"], row["kind"]) == ("10.0.0.1", "abc")
+    assert {value for column, value in empty.after.items() if column != "id"} == {None}
+    # The message says what its columns are, so that a consumer needs no other source.
+    assert event.field_type("price") == "org.apache.kafka.connect.data.Decimal"
+    assert event.field_type("happened") == "io.debezium.time.MicroTimestamp"
+    assert event.field_type("stamped") == "io.debezium.time.ZonedTimestamp"
+    assert event.field_type("doc") == event.field_type("docb") == "io.debezium.data.Json"
+    assert event.field_type("ident") == "io.debezium.data.Uuid"
+
+
+def test_column_added_under_way_is_in_the_events_from_then_on(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, name text")
+    events = events_of(table)
+    execute(f"INSERT INTO {table} VALUES (1, 'before')")
+    execute(f"ALTER TABLE {table} ADD COLUMN colour text NOT NULL DEFAULT 'red'")
+    execute(f"ALTER TABLE {table} RENAME COLUMN name TO title")
+    execute(f"INSERT INTO {table} VALUES (2, 'after', 'blue')")
+    execute(f"UPDATE {table} SET title = 'again' WHERE id = 1")
+
+    first, second, third = events.take(3)
+
+    assert first.after == {"id": 1, "name": "before"}
+    assert second.after == {"id": 2, "title": "after", "colour": "blue"}
+    assert third.before == {"id": 1, "title": "before", "colour": "red"}
+
+
+def test_large_value_that_did_not_change_is_whole_with_full_replica_identity(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, stock int, body text")
+    events = events_of(table)
+    # Not compressed: it goes out of line (TOAST), and an update that leaves it alone does not log it again.
+    execute(f"ALTER TABLE {table} ALTER COLUMN body SET STORAGE EXTERNAL")
+    body = "0123456789abcdef" * 1000
+    execute(f"INSERT INTO {table} VALUES (1, 7, %s)", (body,))
+    execute(f"UPDATE {table} SET stock = 6")
+
+    _, update = events.take(2)
+
+    assert update.before == {"id": 1, "stock": 7, "body": body}
+    assert update.after == {"id": 1, "stock": 6, "body": body}
+
+
+def test_large_value_that_did_not_change_is_marked_unavailable_with_the_default_replica_identity(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("id int PRIMARY KEY, stock int, body text", replica_identity="DEFAULT")
+    events = events_of(table)
+    execute(f"ALTER TABLE {table} ALTER COLUMN body SET STORAGE EXTERNAL")
+    execute(f"INSERT INTO {table} VALUES (1, 7, %s)", ("0123456789abcdef" * 1000,))
+    execute(f"UPDATE {table} SET stock = 6")
+
+    _, update = events.take(2)
+
+    assert update.before is None
+    assert update.after == {"id": 1, "stock": 6, "body": UNAVAILABLE}
+
+
+def test_table_without_a_key_is_captured_with_full_replica_identity_and_refused_an_update_without(
+    execute: Callable[..., Any], postgres_table: Table, events_of: Events
+) -> None:
+    table = postgres_table("note text")
+    events = events_of(table)
+    execute(f"INSERT INTO {table} VALUES ('first')")
+    execute(f"UPDATE {table} SET note = 'second'")
+
+    insert, update = events.take(2)
+
+    assert (insert.key, insert.after) == (None, {"note": "first"})
+    assert (update.key, update.before, update.after) == (None, {"note": "first"}, {"note": "second"})
+    execute(f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT")
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="replica identity"):
+        execute(f"UPDATE {table} SET note = 'third'")
+
+
+def test_stopped_connector_resumes_where_it_was_with_nothing_lost(
+    execute: Callable[..., Any],
+    postgres_table: Table,
+    own_postgres_connector: Connector,
+    connect_client: ConnectClient,
+    events_of: Events,
+) -> None:
+    table = postgres_table("id int PRIMARY KEY")
+    execute(f"INSERT INTO {table} VALUES (0)")
+    name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+    events = events_of(table, prefix=prefix, from_beginning=True)
+    execute(f"INSERT INTO {table} VALUES (1)")
+    assert [event.op for event in events.take(2)] == ["r", "c"]
+
+    connect_client.stop(name)
+    connect_client.wait_for(name, "STOPPED")
+    for number in range(2, 22):
+        execute(f"INSERT INTO {table} VALUES ({number})")
+    connect_client.resume(name)
+    connect_client.wait_for(name)
+    execute(f"INSERT INTO {table} VALUES (22)")
+
+    seen = events.take_until(lambda event: event.key == {"id": 22})
+
+    # At least once, in order, and no second snapshot.
+    assert [event.key["id"] for event in seen if event.key["id"] > 1] == list(range(2, 23))
+    assert {event.op for event in seen} == {"c"}
+
+
+def test_lost_slot_is_answered_by_a_new_snapshot(
+    execute: Callable[..., Any],
+    postgres_connection: Connection,
+    postgres_table: Table,
+    own_postgres_connector: Connector,
+    connect_client: ConnectClient,
+    events_of: Events,
+) -> None:
+    table = postgres_table("id int PRIMARY KEY")
+    execute(f"INSERT INTO {table} VALUES (1)")
+    name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+    events = events_of(table, prefix=prefix, from_beginning=True)
+    execute(f"INSERT INTO {table} VALUES (2)")
+    assert [event.key["id"] for event in events.take(2)] == [1, 2]
+
+    connect_client.stop(name)
+    connect_client.wait_for(name, "STOPPED")
+    drop_slot(postgres_connection, prefix)
+    execute(f"INSERT INTO {table} VALUES (3)")
+    connect_client.resume(name)
+
+    again = events.take_until(lambda event: event.key == {"id": 3})
+    assert [(event.op, event.key["id"]) for event in again] == [("r", 1), ("r", 2), ("r", 3)]
+
+
+def test_position_moves_on_while_only_other_tables_change(
+    execute: Callable[..., Any], own_postgres_connector: Connector, postgres_table: Table, events_of: Events
+) -> None:
+    table, other = postgres_table("id int PRIMARY KEY"), postgres_table("id int PRIMARY KEY, body text")
+    _, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+    execute(f"INSERT INTO {other} SELECT n, repeat('x', 1000) FROM generate_series(1, 1000) n")
+    [written] = execute("SELECT pg_current_wal_lsn()").fetchone()
+
+    def lag() -> Decimal:
+        [bytes_behind] = execute(
+            "SELECT greatest(0, pg_wal_lsn_diff(%s, confirmed_flush_lsn)) FROM pg_replication_slots"
+            " WHERE slot_name = %s",
+            (written, prefix),
+        ).fetchone()
+        return Decimal(bytes_behind)
+
+    behind = Retrying(
+        retry=retry_if_result(lambda bytes_behind: bytes_behind > 0),
+        stop=stop_after_delay(45),
+        wait=wait_fixed(0.5),
+        retry_error_callback=lambda attempt: attempt.outcome.result(),
+    )(lag)
+    assert behind == 0
