@@ -49,7 +49,12 @@ INSTANT = pa.timestamp("us", tz="UTC")
             pa.decimal128(10, 2),
             Decimal("-0.01"),
         ),
-        (typed("bytes", DECIMAL, scale="30", connect_decimal_precision="65"), Decimal("1E-30"), pa.string(), "0." + "0" * 29 + "1"),
+        (
+            typed("bytes", DECIMAL, scale="30", connect_decimal_precision="65"),
+            Decimal("1E-30"),
+            pa.string(),
+            "0." + "0" * 29 + "1",
+        ),
         (typed("int32", "io.debezium.time.Date"), -1, pa.date32(), -1),
         (typed("int64", "io.debezium.time.Timestamp"), 1, NTZ, 1000),
         (typed("int64", "io.debezium.time.MicroTimestamp"), 1, NTZ, 1),

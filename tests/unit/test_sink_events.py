@@ -9,8 +9,8 @@ import pytest
 
 from cdc_workstation.sink.canary import event
 from cdc_workstation.sink.columns import UNAVAILABLE
-from cdc_workstation.sink.evolution import IncompatibleError, alter_statements, backfill, create_statement, needed
 from cdc_workstation.sink.events import Decoder, Event, MalformedError, Position, Record, Tombstone, locate
+from cdc_workstation.sink.evolution import IncompatibleError, alter_statements, backfill, create_statement, needed
 from cdc_workstation.sink.fold import fold
 
 
@@ -158,7 +158,8 @@ def test_a_dropped_column_needs_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [[ID, {"type": "int32", "field": "note"}], [ID, NOTE | {"field": "Note"}], [ID, NOTE | {"field": "_cdc_op"}]]
+    "fields",
+    [[ID, {"type": "int32", "field": "note"}], [ID, NOTE | {"field": "Note"}], [ID, NOTE | {"field": "_cdc_op"}]],
 )
 def test_what_the_table_cannot_hold_is_incompatible(fields: list[dict[str, Any]]) -> None:
     with pytest.raises(IncompatibleError):

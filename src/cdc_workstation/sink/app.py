@@ -243,7 +243,7 @@ class Sink:
     def _topic(self, name: str) -> Topic:
         if name not in self.topics:
             # It came into being while the query was running, and is read from its start.
-            topic = self.topics[name] = Topic(Table(self.settings, name))
+            self.topics[name] = Topic(Table(self.settings, name))
         return self.topics[name]
 
     def _schedule(self, topic: Topic) -> None:

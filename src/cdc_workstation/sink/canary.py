@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import SparkSession
 
@@ -83,10 +84,12 @@ class Canary:
         if self.arrived or self._sent is None:
             return
         try:
-            table = DeltaTable(str(self.path)).to_pyarrow_table(columns=["id", "sent_ms"])
+            table = DeltaTable(str(self.path))
         except TableNotFoundError:
             return
-        found = dict(zip(table["id"].to_pylist(), table["sent_ms"].to_pylist(), strict=True))
+        # The query engine of delta-rs, because it reads tables with deletion vectors too.
+        rows = pa.table(QueryBuilder().register("canary", table).execute("SELECT id, sent_ms FROM canary").read_all())
+        found = dict(zip(rows["id"].to_pylist(), rows["sent_ms"].to_pylist(), strict=True))
         if found.get(self.ROWS - 1, 0) >= self._sent:
             self.arrived = True
             log.info("Ready: a canary row has reached %s", self.path)

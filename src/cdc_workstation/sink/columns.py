@@ -118,10 +118,8 @@ def time_text(micros: int) -> str:
 def _decimal(schema: dict[str, Any]) -> tuple[pa.DataType, Convert]:
     parameters = schema.get("parameters", {})
     scale = int(parameters.get("scale", 0))
-    precision = int(parameters.get("connect.decimal.precision", MAX_PRECISION))
-    # BIGINT UNSIGNED comes without a precision.
-    if "connect.decimal.precision" not in parameters and scale == 0:
-        precision = 20 if "unsigned" in str(parameters.get("__debezium.source.column.type", "")).lower() else 38
+    # BIGINT UNSIGNED alone comes without a precision.
+    precision = int(parameters.get("connect.decimal.precision", MAX_PRECISION if scale else 20))
     if precision > MAX_PRECISION or scale < 0:
         # More digits than Delta has: text keeps them all.
         return pa.string(), lambda value: format(_number(value, scale), "f")

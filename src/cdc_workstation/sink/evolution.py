@@ -38,9 +38,7 @@ class Change:
         return bool(self.added or self.retyped)
 
 
-def needed(
-    table: dict[str, pa.DataType], schema: RowSchema, previous: list[str] | None = None
-) -> Change:
+def needed(table: dict[str, pa.DataType], schema: RowSchema, previous: list[str] | None = None) -> Change:
     """Compare a table with the columns of an event.
 
     Args:
@@ -141,8 +139,8 @@ def merge_statement(path: str, columns: list[str], keys: tuple[str, ...], kept: 
     on = " AND ".join(f"t.{quoted(key)} = s.{quoted(key)}" for key in keys)
     names = ", ".join(quoted(name) for name in columns)
     values = ", ".join(f"s.{quoted(name)}" for name in columns)
-    merge = f"MERGE INTO delta.`{path}` t USING changes s ON {on}"  # noqa: S608
-    insert = f"INSERT ({names}) VALUES ({values})"
+    merge = f"MERGE INTO delta.`{path}` t USING changes s ON {on}"
+    insert = f"INSERT ({names}) VALUES ({values})"  # noqa: S608
     if insert_only:
         return f"{merge} WHEN NOT MATCHED THEN {insert}"
 

@@ -22,7 +22,9 @@ class Admin:
 
     def topics(self) -> dict[str, str]:
         """Return name and id of all topics; a topic that is deleted and made anew has another id."""
-        return {one.name(): str(one.topicId().toString()) for one in self._client.listTopics().listings().get().toArray()}
+        return {
+            one.name(): str(one.topicId().toString()) for one in self._client.listTopics().listings().get().toArray()
+        }
 
     def offsets(self, topics: Iterable[str], *, latest: bool) -> dict[str, dict[int, int]]:
         """Return for each topic its partitions with the first offset, or with the one that comes next."""
@@ -62,9 +64,7 @@ class Admin:
         if topic in self.topics():
             return
         java = self._jvm.java.util
-        new = self._jvm.org.apache.kafka.clients.admin.NewTopic(
-            topic, java.Optional.of(1), java.Optional.empty()
-        )
+        new = self._jvm.org.apache.kafka.clients.admin.NewTopic(topic, java.Optional.of(1), java.Optional.empty())
         self._client.createTopics(java.Collections.singletonList(new)).all().get()
 
 

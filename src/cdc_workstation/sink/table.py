@@ -268,7 +268,16 @@ class Table:
             order = max([high.order if high else 0, *(event.position.order for event in events)])
             events.append(
                 Event(
-                    found.record, "d", Position(order, AFTER_ALL), "", 0, "false", None, found.key_schema, found.key, None
+                    found.record,
+                    "d",
+                    Position(order, AFTER_ALL),
+                    "",
+                    0,
+                    "false",
+                    None,
+                    found.key_schema,
+                    found.key,
+                    None,
                 )
             )
             return
@@ -357,9 +366,7 @@ class Table:
         rows = events if keyless else fold(events)
         source, kept = self._rows(rows, schema, keys, dead)
         snapshot_order = _snapshot_order(events)
-        insert_only = (
-            snapshot_order is not None and not keyless and (fresh or state.snapshot_only == snapshot_order)
-        )
+        insert_only = snapshot_order is not None and not keyless and (fresh or state.snapshot_only == snapshot_order)
         state.snapshot_only = snapshot_order if insert_only else None
         if not insert_only and self._may_sweep and any(event.snapshot in _SNAPSHOT_ENDS for event in events):
             state.sweep = max(event.position.order for event in events if event.op == "r")
@@ -384,7 +391,7 @@ class Table:
         return self.settings.sweep_after_snapshot and self.state is not None and len(self.earliest) == 1
 
     def _sweep(self, spark: SparkSession, state: State) -> None:
-        """Remove the rows that a complete snapshot did not read. A commit says that it is due, the next that it is done."""
+        """Remove the rows that a complete snapshot did not read: one commit says that it is due, the next does it."""
         if state.sweep is None:
             return
         order, state.sweep = state.sweep, None
@@ -461,20 +468,19 @@ class Table:
                 kept |= event.kept
             except ValueConversionError as error:
                 dead.append((event.record, "value", str(error)))
-        types = {name: (self.columns or {}).get(name, one.type) for name, one in named.items()}
-        arrays: dict[str, pa.Array] = {}
-        for name, kind in types.items():
-            arrays[name] = _array([row.get(name) for _, row in converted], named[name].type, kind)
-        only = [event for event, _ in converted]
-        arrays["_cdc_op"] = pa.array([event.op for event in only], pa.string())
-        arrays["_cdc_ts_ms"] = pa.array([event.ts_ms for event in only], pa.int64())
-        arrays["_cdc_position"] = pa.array([event.source_position for event in only], pa.string())
-        arrays["_cdc_order"] = pa.array([event.position.order for event in only], pa.int64())
-        arrays["_cdc_suborder"] = pa.array([event.position.suborder for event in only], pa.int64())
-        arrays["_cdc_deleted"] = pa.array([event.is_delete for event in only], pa.bool_())
-        if kept:
-            arrays["_cdc_kept"] = pa.array([sorted(event.kept) for event in only], pa.list_(pa.string()))
-        return pa.table(arrays), kept
+        types = {name: ((self.columns or {}).get(name, one.type), one.type) for name, one in named.items()}
+        try:
+            return _arrow(converted, types, bool(kept)), kept
+        except pa.ArrowInvalid:
+            # A value that its type cannot hold: find the rows that have one.
+            fitting = []
+            for event, row in converted:
+                try:
+                    _arrow([(event, row)], types, bool(kept))
+                    fitting.append((event, row))
+                except pa.ArrowInvalid as error:
+                    dead.append((event.record, "value", str(error)))
+            return _arrow(fitting, types, bool(kept)), kept
 
     def _advance(self, state: State, partition: int, events: Sequence[Event]) -> None:
         reached = [event.position for event in events if event.position.suborder != AFTER_ALL]
@@ -588,10 +594,24 @@ def _segments(events: Sequence[Event]) -> list[list[Event]]:
     return segments
 
 
-def _array(values: list[Any], given: pa.DataType, wanted: pa.DataType) -> pa.Array:
-    """Build an Arrow array of the table's type from values of the event's, which is narrower or equal."""
-    array = pa.array(values, given)
-    return array if given == wanted else array.cast(wanted)
+def _arrow(
+    rows: Sequence[tuple[Event, dict[str, Any]]], types: dict[str, tuple[pa.DataType, pa.DataType]], with_kept: bool
+) -> pa.Table:
+    """Build the source of a MERGE; `types` are each column's type in the table and in the event."""
+    arrays: dict[str, pa.Array] = {}
+    for name, (wanted, given) in types.items():
+        array = pa.array([row.get(name) for _, row in rows], given)
+        arrays[name] = array if given == wanted else array.cast(wanted)
+    events = [event for event, _ in rows]
+    arrays["_cdc_op"] = pa.array([event.op for event in events], pa.string())
+    arrays["_cdc_ts_ms"] = pa.array([event.ts_ms for event in events], pa.int64())
+    arrays["_cdc_position"] = pa.array([event.source_position for event in events], pa.string())
+    arrays["_cdc_order"] = pa.array([event.position.order for event in events], pa.int64())
+    arrays["_cdc_suborder"] = pa.array([event.position.suborder for event in events], pa.int64())
+    arrays["_cdc_deleted"] = pa.array([event.is_delete for event in events], pa.bool_())
+    if with_kept:
+        arrays["_cdc_kept"] = pa.array([sorted(event.kept) for event in events], pa.list_(pa.string()))
+    return pa.table(arrays)
 
 
 def _frame(spark: SparkSession, table: pa.Table) -> DataFrame:

@@ -1,0 +1,1 @@
+../../../../../src/cdc_workstation/__init__.py
