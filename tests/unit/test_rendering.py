@@ -31,6 +31,9 @@ NAMES = {
     "webhook_receiver": {"WEBHOOK_URL"},
 }
 
+# The first test waits for the run that all others look at.
+pytestmark = pytest.mark.timeout(600)
+
 
 @dataclass
 class Rendered:
