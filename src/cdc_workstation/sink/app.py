@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -309,6 +309,7 @@ class Sink:
 
 def _records(batch: DataFrame) -> list[Record]:
     """Collect a micro-batch, in Kafka's order."""
+    rows: Iterable[tuple[Any, ...]]
     if hasattr(batch, "toArrow"):
         table: Any = batch.toArrow()
         columns = [table.column(name) for name in ("topic", "partition", "offset", "timestamp", "key", "value")]

@@ -13,7 +13,7 @@ class Admin:
     """Topics with their ids and offsets."""
 
     def __init__(self, spark: SparkSession, bootstrap_servers: str) -> None:
-        self._jvm: Any = spark._jvm  # type: ignore[attr-defined]
+        self._jvm: Any = spark._jvm
         properties = self._jvm.java.util.Properties()
         properties.put("bootstrap.servers", bootstrap_servers)
         properties.put("client.id", "delta-sink-admin")
@@ -72,7 +72,7 @@ class Producer:
     """Writes records."""
 
     def __init__(self, spark: SparkSession, bootstrap_servers: str) -> None:
-        self._jvm: Any = spark._jvm  # type: ignore[attr-defined]
+        self._jvm: Any = spark._jvm
         properties = self._jvm.java.util.Properties()
         properties.put("bootstrap.servers", bootstrap_servers)
         serializer = "org.apache.kafka.common.serialization.ByteArraySerializer"
