@@ -171,3 +171,12 @@ def test_pins_of_the_python_environment_are_exact() -> None:
 
     assert re.search(r'"ansible==\d+\.\d+\.\d+"', text)
     assert (ROOT / "uv.lock").exists()
+
+
+@each_role
+def test_what_a_role_works_out_for_itself_is_named_as_private(role: Path) -> None:
+    """Preflight takes `<role>_x` for a setting, and a user who sets it would win over the role's own value."""
+    path = role / "vars" / "main.yml"
+    for_templates = {"compose_service_image", "compose_service_dir"}
+    names = set(load(path)) if path.is_file() else set()
+    assert {name for name in names - for_templates if not name.startswith("__")} == set()
