@@ -15,18 +15,13 @@ RULES = ROLE / "templates" / "config" / "rules" / "cdc_alerts.yml.j2"
 RULE_TESTS = Path(__file__).parent / "rules"
 
 
-def promtool(directory: Path) -> list[str]:
-    """Return the command of the host's promtool, or of the one in the stack's image, to run in `directory`."""
-    if shutil.which("promtool"):
-        return ["promtool"]
-    images = []
-    if shutil.which("docker"):
-        query = ["docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", "--filter=reference=*/prometheus:*-*"]
-        images = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
-    if not images:
-        pytest.skip("there is neither promtool (Debian's package prometheus) nor an image of the stack that has it")
-    container = ["docker", "run", "--rm", "--network=none", f"--volume={directory}:/rules:ro", "--workdir=/rules"]
-    return [*container, "--entrypoint=promtool", images[0]]
+@pytest.fixture(scope="session")
+def promtool_image() -> str:
+    """The stack's image of Prometheus, which has promtool."""
+    query = ["docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", "--filter=reference=*/prometheus:*-*"]
+    images = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+    assert images, "the stack's image of Prometheus is not there: run `make up` first"
+    return images[0]
 
 
 @pytest.fixture
@@ -43,10 +38,12 @@ def rules(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_rules_behave_as_their_unit_tests_say(rules: Path) -> None:
+def test_rules_behave_as_their_unit_tests_say(rules: Path, promtool_image: str) -> None:
     names = sorted(path.name for path in RULE_TESTS.glob("*_test.yml"))
+    container = ["docker", "run", "--rm", "--network=none", f"--volume={rules}:/rules:ro", "--workdir=/rules"]
+    promtool = [*container, "--entrypoint=promtool", promtool_image, "test", "rules"]
 
-    result = subprocess.run([*promtool(rules), "test", "rules", *names], cwd=rules, capture_output=True, text=True)
+    result = subprocess.run([*promtool, *names], capture_output=True, text=True, check=False)
 
     assert result.returncode == 0, result.stdout + result.stderr
 
