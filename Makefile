@@ -14,7 +14,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite status down destroy bench lint unit format venv
+.PHONY: help up test gate suite status down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -44,6 +44,9 @@ destroy: venv ## Remove the workstation with its data (it asks; YES=1 does not)
 
 bench: venv ## Measure the running stack: medians and ratios
 	@python -m benchmarks $(ARGS)
+
+provision: venv ## Provision a small second stack, well and badly
+	@pytest tests/provision --timeout=600 $(ARGS)
 
 unit: venv ## Run the tests that need no stack
 	@pytest tests/unit $(ARGS)
