@@ -33,7 +33,6 @@ compose: {description: Whether the client has compose v2., type: bool, returned:
 buildx: {description: Whether the client has buildx., type: bool, returned: always}
 init: {description: C(systemd) where that is the init, else C(other)., type: str, returned: always}
 missing_programs: {description: Those of O(programs) that are not there., type: list, elements: str, returned: always}
-debian_mirror: {description: The mirror that apt uses for Debian., type: str, returned: always}
 """
 
 
@@ -63,14 +62,6 @@ def main() -> None:
     usable = cli and module.run_command(["docker", "version", "--format", "{{.Server.Version}}"])[0] == 0
     running = usable or listening(module.params["socket"])
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    _, targets, _ = module.run_command(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(ORIGIN)|$(COMPONENT)|$(SUITE)", "Created-By: Packages"]
-    )
-    mirrors = [
-        fields[0]
-        for line in targets.splitlines()
-        if (fields := line.split("|"))[1:3] == ["Debian", "main"] and "-" not in fields[3]
-    ]
     module.exit_json(
         changed=False,
         running=running,
@@ -81,7 +72,6 @@ def main() -> None:
         buildx=cli and module.run_command(["docker", "buildx", "version"])[0] == 0,
         init="systemd" if Path("/run/systemd/system").is_dir() else "other",
         missing_programs=[name for name in module.params["programs"] if not shutil.which(name, path=path)],
-        debian_mirror=mirrors[0] if mirrors else "",
     )
 
 

@@ -17,7 +17,7 @@ options:
   name: {type: str, required: true, description: The image's reference.}
   suite: {type: str, required: true, description: The Debian suite.}
   recipe: {type: str, required: true, description: Arguments of mmdebstrap.}
-  mirror: {type: str, default: "", description: Debian mirror; empty is the host's own, or mmdebstrap's default.}
+  mirror: {type: str, default: "", description: Debian mirror; empty is the default of mmdebstrap.}
 author: cdc-workstation
 """
 
@@ -34,18 +34,6 @@ name:
 """
 
 
-def host_mirror(module: AnsibleModule) -> str:
-    """Return the mirror that the host's apt uses for Debian, empty where it uses none."""
-    code, out, _ = module.run_command(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(ORIGIN)|$(COMPONENT)|$(SUITE)", "Created-By: Packages"]
-    )
-    for line in out.splitlines() if code == 0 else []:
-        uri, origin, component, suite = line.split("|")
-        if origin == "Debian" and component == "main" and "-" not in suite and uri.startswith("http"):
-            return uri
-    return ""
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -60,13 +48,12 @@ def main() -> None:
     name = module.params["name"]
     if module.check_mode:
         module.exit_json(changed=True, name=name)
-    mirror = module.params["mirror"] or host_mirror(module)
     bootstrap = [
         "mmdebstrap",
         *shlex.split(module.params["recipe"]),
         module.params["suite"],
         "-",
-        *filter(None, [mirror]),
+        *filter(None, [module.params["mirror"]]),
     ]
     with (
         subprocess.Popen(bootstrap, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as source,
