@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     spark_conf_dir: Path | None = None
     delta_tables_dir: Path = Path("/opt/delta-tables")
 
+    delta_sink_url: str | None = None
+
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
     webhook_url: str | None = None

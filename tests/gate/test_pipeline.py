@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -55,6 +56,33 @@ def test_connectors_and_their_tasks_are_running(service: Service) -> None:
         return f"debezium: {'; '.join(bad)}" if bad else ""
 
     service.deployment.expect_none(problem)
+
+
+@pytest.mark.only("delta-sink")
+def test_the_sink_applies_changes_to_every_table(service: Service) -> None:
+    def problem() -> str:
+        metrics = service.deployment.get(f"{service.address}/metrics")
+        stopped = re.findall(r'^cdc_sink_table_stopped\{table="([^"]+)"\} 1', metrics, re.MULTILINE)
+        if stopped:
+            return f"delta-sink takes no more changes of {', '.join(stopped)}: its log and the dead letters say why"
+        return "" if "\ncdc_sink_ready 1" in metrics else "delta-sink is not ready: no canary row has reached Delta"
+
+    service.deployment.expect_none(problem)
+
+
+@pytest.mark.only("delta-sink")
+def test_rows_of_the_sample_tables_are_in_delta(service: Service) -> None:
+    deployment = service.deployment
+    directory = deployment.variable("stack_delta_tables_dir", "/opt/delta-tables")
+    # What captures each of them; a stack may have one database alone.
+    samples = {"mysql": "cdcdb/products", "postgres": "public/customers"}
+    wanted = [table for name, table in samples.items() if {name, "debezium"} <= set(deployment.services)]
+
+    def problem() -> str:
+        missing = [table for table in wanted if not deployment.host.file(f"{directory}/{table}/_delta_log").exists]
+        return f"delta-sink has not written {', '.join(missing)} below {directory}" if missing else ""
+
+    deployment.expect_none(problem)
 
 
 @pytest.mark.only("prometheus")

@@ -43,6 +43,8 @@ class ActionModule(ActionBase):
             console.print(self._services(result["services"]))
         if result["connectors"]:
             console.print(self._connectors(result["connectors"]))
+        if result["tables"]:
+            console.print(self._tables(result["tables"]))
         if footer and result["services"]:
             console.print(footer, highlight=False, markup=False)
         display.display("\n" + text.getvalue().rstrip())
@@ -87,3 +89,31 @@ class ActionModule(ActionBase):
             if connector["trace"]:
                 table.add_row("", f"[red]{connector['trace'].splitlines()[0][:100]}[/]")
         return table
+
+    @staticmethod
+    def _tables(tables):
+        shown = Table(
+            "Delta table",
+            "state",
+            "applied",
+            "set aside",
+            "lag",
+            "offsets behind",
+            "version",
+            box=None,
+            header_style="bold",
+        )
+        for column in shown.columns[2:]:
+            column.justify = "right"
+        for table in tables:
+            shown.add_row(
+                table["name"],
+                "[red]stopped[/]" if table["stopped"] else "[green]in step[/]" if not table["behind"] else "behind",
+                str(table["applied"]),
+                str(table["dead"]),
+                # Of the last change that was applied; there may have been none since the sink started.
+                "" if table["lag"] is None else f"{table['lag']:.1f} s",
+                str(table["behind"]),
+                "" if table["version"] < 0 else str(table["version"]),
+            )
+        return shown

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import urllib.parse
 import urllib.request
@@ -36,20 +37,40 @@ connectors:
   type: list
   elements: dict
   returned: always
+tables:
+  description: >-
+    Of each table that the Delta sink applies changes to: name, whether it takes changes, changes applied and events set
+    aside since the sink started, lag in seconds and in offsets, version of the last commit.
+  type: list
+  elements: dict
+  returned: always
 """
 
 # The JMX exporter of the role debezium names its labels: the plugin, for example mysql, and the topic prefix.
 LAG_QUERY = 'max by (plugin) (debezium_metrics_MilliSecondsBehindSource{context="streaming"} >= 0)'
 
+# A line of Prometheus' text format, of a metric that the Delta sink has for each table.
+SAMPLE = re.compile(r'^cdc_sink_(\w+)\{(?=[^}]*table="([^"]+)")[^}]*\} (\S+)$', re.MULTILINE)
+# The sink's own row, which shows that it works.
+CANARY = "_cdc.canary"
+
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def fetch_text(url):
+    """Return what is at `url`, or None where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- loopback, from the stack's own settings
+            return answer.read().decode()
+    except (OSError, ValueError):
+        return None
 
 
 def fetch(url):
     """Return the JSON at `url`, or None where nobody answers."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- loopback, from the stack's own settings
-            return json.load(answer)
-    except (OSError, ValueError):
+        return json.loads(fetch_text(url) or "null")
+    except ValueError:
         return None
 
 
@@ -135,6 +156,28 @@ def connectors(debezium, prometheus):
     return found
 
 
+def tables(metrics):
+    """Return what the Delta sink's metrics, a text, say of each table."""
+    found = {}
+    for metric, table, value in SAMPLE.findall(metrics or ""):
+        if table != CANARY:
+            samples = found.setdefault(table, {})
+            # Changes are counted by their kind.
+            samples[metric] = samples.get(metric, 0) + float(value)
+    return [
+        {
+            "name": name,
+            "stopped": bool(samples.get("table_stopped")),
+            "applied": int(samples.get("rows_applied_total", 0)),
+            "dead": int(samples.get("dead_lettered_rows_total", 0)),
+            "lag": samples.get("lag_seconds"),
+            "behind": int(samples.get("lag_offsets", 0)),
+            "version": int(samples.get("table_version", -1)),
+        }
+        for name, samples in sorted(found.items())
+    ]
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
@@ -145,7 +188,13 @@ def main():
     )
     found = services(module)
     urls = {service["name"]: root_of(service["url"]) for service in found}
-    module.exit_json(changed=False, services=found, connectors=connectors(urls.get("debezium"), urls.get("prometheus")))
+    sink = urls.get("delta-sink")
+    module.exit_json(
+        changed=False,
+        services=found,
+        connectors=connectors(urls.get("debezium"), urls.get("prometheus")),
+        tables=tables(fetch_text(f"{sink}/metrics") if sink else None),
+    )
 
 
 if __name__ == "__main__":

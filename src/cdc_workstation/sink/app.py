@@ -90,6 +90,7 @@ class Sink:
         self.query: StreamingQuery | None = None
         self.spark: SparkSession | None = None
         self.canary: Canary | None = None
+        self.admin: Admin | None = None
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the process's exit code."""
@@ -98,7 +99,7 @@ class Sink:
         metrics.serve(self.settings.metrics_port, self.problem)
         metrics.READY.set_function(lambda: 0 if self.problem() else 1)
         self.spark = self._session()
-        admin = Admin(self.spark, self.settings.bootstrap_servers)
+        admin = self.admin = Admin(self.spark, self.settings.bootstrap_servers)
         self.canary = Canary(self.spark, self.settings)
         failures = 0
         while not self.stopping.is_set():
@@ -144,6 +145,7 @@ class Sink:
         self.canary.create_topic(admin)
         self.ids = {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
         earliest = admin.offsets(self.ids, latest=False)
+        self.ids = {name: known for name, known in self.ids.items() if earliest[name]}
         starting: dict[str, dict[str, int]] = {}
         with self.changed:
             self.generation += 1
@@ -153,6 +155,7 @@ class Sink:
             self.waiting_rows = 0
             for topic in self.topics.values():
                 topic.waiting.clear()
+        self._forget(self.topics.keys() - self.ids.keys())
         for name in self.ids:
             topic = self._topic(name)
             topic.failed_at = None
@@ -193,20 +196,44 @@ class Sink:
                 error = query.exception()
                 raise RuntimeError(str(error) if error else "the query stopped")
             topics = {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
+            self._forget(self.ids.keys() - topics.keys())
             ends = admin.offsets(topics, latest=True)
             for name, known in topics.items():
+                topic = self.topics.get(name)
+                if topic is None:
+                    # Nothing was ever written to it, or not since the query started.
+                    self.ids[name] = known
+                    continue
                 if self.ids.setdefault(name, known) != known:
+                    if topic.table.state is None:
+                        # Nothing of the old one was applied, so nothing has to be undone.
+                        self._forget([name])
+                        continue
                     log.warning("%s was made anew: starting over with it", name)
                     return
-                topic = self.topics.get(name)
-                if topic is not None:
-                    due = topic.table.due
-                    lag = sum(max(end - due.get(partition, 0), 0) for partition, end in ends[name].items())
-                    metrics.LAG_OFFSETS.labels(topic.table.name).set(lag)
+                due = topic.table.due
+                lag = sum(max(end - due.get(partition, 0), 0) for partition, end in ends[name].items())
+                metrics.LAG_OFFSETS.labels(topic.table.name).set(lag)
             now = time.monotonic()
             if any(one.failed_at is not None and now - one.failed_at > _RETRY_SECONDS for one in self.topics.values()):
                 log.info("Trying tables again that failed")
                 return
+
+    def _forget(self, names: Iterable[str]) -> None:
+        """Let go of topics that were deleted; their tables stay as they are."""
+        for name in list(names):
+            with self.changed:
+                topic = self.topics.get(name)
+                if topic is not None and topic.running:
+                    continue
+                self.topics.pop(name, None)
+                self.ids.pop(name, None)
+                if topic is not None:
+                    self.waiting_rows -= sum(len(part) for part in topic.waiting)
+                    self.changed.notify_all()
+            if topic is not None:
+                log.info("%s was deleted: %s is no longer looked after", name, topic.table.path)
+                metrics.forget(topic.table.name)
 
     def _stop_query(self) -> None:
         query, self.query = self.query, None
@@ -289,11 +316,17 @@ class Sink:
 
     def _apply(self, topic: Topic, records: list[Record]) -> None:
         assert self.spark is not None
+        assert self.admin is not None
         assert self.canary is not None
         table = topic.table
         if not table.topic_id:
-            known = Admin(self.spark, self.settings.bootstrap_servers)
-            table.open(known.topics()[table.topic], known.offsets([table.topic], latest=False)[table.topic])
+            known = self.admin.topics().get(table.topic)
+            earliest = self.admin.offsets([table.topic], latest=False)[table.topic]
+            if known is None or not earliest:
+                # Deleted before its first records were applied.
+                return
+            self.ids[table.topic] = known
+            table.open(known, earliest)
         spark = getattr(self.sessions, "spark", None)
         if spark is None:
             spark = self.sessions.spark = self.spark.newSession()

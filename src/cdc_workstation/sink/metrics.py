@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,6 +33,21 @@ def expose(table: str) -> None:
     """Show a table's counters from zero on: an increase needs a sample before it."""
     for metric in (STALE_EVENTS, DEAD_LETTERED, ERRORS, TABLE_STOPPED, LAG_OFFSETS):
         metric.labels(table)
+
+
+def forget(table: str) -> None:
+    """Show nothing of a table any more."""
+    for metric in (STALE_EVENTS, DEAD_LETTERED, ERRORS, LAG_SECONDS, LAG_OFFSETS, TABLE_VERSION, TABLE_STOPPED):
+        _remove(metric, table)
+    _remove(COMMIT_SECONDS, table)
+    for op in "crudt":
+        _remove(ROWS_APPLIED, table, op)
+
+
+def _remove(metric: Counter | Gauge | Histogram, *labels: str) -> None:
+    # One without such a sample: releases of the library before 0.23 raise.
+    with contextlib.suppress(KeyError):
+        metric.remove(*labels)
 
 
 class _Quiet(WSGIRequestHandler):

@@ -15,8 +15,8 @@ class SinkSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     bootstrap_servers: str = "kafka:29092"
-    topics: str = r"debezium\.[^.]+\.[^.]+"
-    """Java regular expression of the topics to apply."""
+    topics: str = r"debezium\.[^.]+\.(?!(t|bench)_[0-9a-f]{12}$)[^.]+"
+    """Java regular expression of the topics to apply; not those of the tables that a test makes for itself alone."""
     table_path: str = "{database}/{table}"
     """Path of a table below `tables_dir`; `{topic}`, `{prefix}`, `{database}` and `{table}` are the topic's parts."""
     table_paths: dict[str, str] = Field(default_factory=dict)
