@@ -214,6 +214,10 @@ class Sink:
                 due = topic.table.due
                 lag = sum(max(end - due.get(partition, 0), 0) for partition, end in ends[name].items())
                 metrics.LAG_OFFSETS.labels(topic.table.name).set(lag)
+            mended = [one.table.name for one in self.topics.values() if one.table.was_mended]
+            if mended:
+                log.info("%s changed since it stopped: trying again", ", ".join(mended))
+                return
             now = time.monotonic()
             if any(one.failed_at is not None and now - one.failed_at > _RETRY_SECONDS for one in self.topics.values()):
                 log.info("Trying tables again that failed")

@@ -153,6 +153,7 @@ class Table:
         self.name = ".".join(self.path.relative_to(settings.tables_dir).parts)
         self.decoder = Decoder()
         self.stopped: StoppedError | None = None
+        self._stopped_version = -1
         self.state: State | None = None
         self.keyless_warned = False
         self.columns: dict[str, pa.DataType] | None = None
@@ -193,6 +194,11 @@ class Table:
         """Partition to the offset that comes next."""
         return self._start | {partition: offset + 1 for partition, offset in self._seen.items()}
 
+    @property
+    def was_mended(self) -> bool:
+        """Whether somebody has changed the table since it stopped: it is worth another try."""
+        return self.stopped is not None and _latest_version(self.path) != self._stopped_version
+
     # What changes it
 
     def apply(self, spark: SparkSession, partition: int, records: Sequence[Record]) -> None:
@@ -210,7 +216,11 @@ class Table:
             except MalformedError as error:
                 dead.append((record, error.reason, str(error)))
             except StoppedError as error:
-                self._stop(error)
+                # What came before it is still good.
+                self._apply_all(spark, partition, events, dead)
+                events = []
+                if self.stopped is None:
+                    self._stop(error)
         if self.stopped is None:
             self._apply_all(spark, partition, events, dead)
         if self.stopped is not None:
@@ -516,6 +526,7 @@ class Table:
 
     def _stop(self, error: StoppedError) -> None:
         self.stopped = error
+        self._stopped_version = _latest_version(self.path)
         log.error("%s takes no more changes: %s", self.name, error)
         metrics.TABLE_STOPPED.labels(self.name).set(1)
         metrics.ERRORS.labels(self.name).inc()
@@ -638,5 +649,9 @@ def _literal(value: Any) -> str:
 
 
 def _latest_version(path: Path) -> int:
-    names = (entry.name for entry in (path / "_delta_log").iterdir() if entry.name.endswith(".json"))
+    """Return the table's version, -1 where there is no table."""
+    try:
+        names = [entry.name for entry in (path / "_delta_log").iterdir() if entry.name.endswith(".json")]
+    except FileNotFoundError:
+        return -1
     return max((int(name[:20]) for name in names if name[:20].isdigit()), default=-1)
