@@ -5,24 +5,33 @@ from __future__ import annotations
 import pytest
 
 from cdc_workstation.availability import REQUIRE_SERVICES_INI
+from cdc_workstation.evidence import EVIDENCE_INI
 from cdc_workstation.settings import Settings, get_settings
 
 pytest_plugins = [
+    "cdc_workstation.evidence",
     "cdc_workstation.fixtures.alertmanager",
     "cdc_workstation.fixtures.kafka",
     "cdc_workstation.fixtures.mysql",
+    "cdc_workstation.fixtures.pipeline",
     "cdc_workstation.fixtures.postgres",
     "cdc_workstation.fixtures.spark",
 ]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the plugin's ini option."""
+    """Register the plugin's ini options."""
     parser.addini(
         REQUIRE_SERVICES_INI,
         help="fail, rather than skip, tests whose service is absent",
         type="bool",
         default=False,
+    )
+    parser.addini(
+        EVIDENCE_INI,
+        help="attach what the stack's services say to the report of a failed test",
+        type="bool",
+        default=True,
     )
 
 

@@ -1,0 +1,330 @@
+"""A Delta table as one who waits for it sees it: rows, history, change feed; read by delta-rs, without a JVM.
+
+Rows are dictionaries of Python values: `Decimal`, `datetime` (aware for TIMESTAMP, naive for TIMESTAMP_NTZ), `bytes`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+Row = dict[str, Any]
+
+# How often a wait looks at the table's log; a look costs the listing of a directory.
+_INTERVAL = 0.05
+# What an error shows of a table.
+_SHOWN_ROWS = 5
+_SHOWN_CHARACTERS = 400
+
+
+class RowError(AssertionError, TimeoutError):
+    """The rows of a table did not become what was waited for; the text says what was there instead."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row change of the change data feed."""
+
+    version: int
+    """The commit that made it."""
+    kind: str
+    """`insert`, `update_preimage`, `update_postimage` or `delete`."""
+    row: Row
+
+
+class DeltaReader:
+    """Reads one table, which need not exist yet.
+
+    Args:
+        path: the table's directory.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def version(self) -> int:
+        """Return the number of the last commit, -1 where there is no table."""
+        try:
+            return int(DeltaTable(str(self.path)).version())
+        except TableNotFoundError:
+            return -1
+
+    def columns(self) -> dict[str, str]:
+        """Return the columns' names and Delta types, in the table's order; empty where there is no table."""
+        try:
+            fields = DeltaTable(str(self.path)).schema().fields
+        except TableNotFoundError:
+            return {}
+        return {field.name: str(getattr(field.type, "type", field.type)) for field in fields}
+
+    def rows(self, *, version: int | None = None) -> list[Row]:
+        """Return all rows, of the last version or of a given one; none where there is no table."""
+        try:
+            table = DeltaTable(str(self.path), version=version)
+        except TableNotFoundError:
+            return []
+        return _query(table, "SELECT * FROM t")
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        try:
+            table = DeltaTable(str(self.path))
+        except TableNotFoundError:
+            return 0
+        return int(_query(table, "SELECT count(*) AS n FROM t")[0]["n"])
+
+    def matching(self, values: Mapping[str, Any]) -> list[Row]:
+        """Return the rows that have these values: equal ones, or for a callable those it returns true for.
+
+        Raises:
+            KeyError: the table has no such column.
+        """
+        try:
+            table = DeltaTable(str(self.path))
+        except TableNotFoundError:
+            return []
+        types = {field.name: str(getattr(field.type, "type", "")) for field in table.schema().fields}
+        unknown = values.keys() - types.keys()
+        if unknown:
+            raise KeyError(f"{self.path} has no column {', '.join(sorted(unknown))}")
+        # The engine narrows down what it surely compares as Python does; the rest is compared here.
+        conditions = [sql for name, value in values.items() if (sql := _condition(name, types[name], value))]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = _query(table, f"SELECT * FROM t{where}")  # noqa: S608 -- quoted in _condition
+        return [row for row in rows if not _differences(row, values)]
+
+    def history(self, limit: int = 10) -> list[dict[str, Any]]:
+        """Return the last commits, newest first (`version`, `timestamp` in ms, `operation`, `userMetadata`, ...)."""
+        try:
+            return list(DeltaTable(str(self.path)).history(limit))
+        except TableNotFoundError:
+            return []
+
+    def changes(self, first: int = 0, last: int | None = None) -> list[Change]:
+        """Return the change data feed of the versions `first` to `last`, both included, by version.
+
+        Within a version updates come as a pair, the row before first; there is no other order.
+        """
+        table = DeltaTable(str(self.path))
+        rows = pa.table(table.load_cdf(first, table.version() if last is None else last)).to_pylist()
+        order = {"delete": 0, "update_preimage": 1, "update_postimage": 2, "insert": 3}
+        found = [
+            Change(
+                int(row.pop("_commit_version")),
+                str(row.pop("_change_type")),
+                {name: value for name, value in row.items() if name != "_commit_timestamp"},
+            )
+            for row in rows
+        ]
+        return sorted(found, key=lambda one: (one.version, order[one.kind]))
+
+    def wait_for_row(self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 30.0, **more: Any) -> Row:
+        """Wait until a row with these values is visible, and return it.
+
+        Args:
+            values: column to value, or to a callable that says whether a value will do.
+            timeout: seconds to wait.
+            **more: more of `values`.
+
+        Raises:
+            RowError: no such row came; the text says which were there, and what is different about the nearest.
+        """
+        wanted = {**(values or {}), **more}
+        found: list[Row] = []
+
+        def look() -> bool:
+            # A column that is not there yet may be on its way.
+            with suppress(KeyError):
+                found[:] = self.matching(wanted)
+            return bool(found)
+
+        began = time.monotonic()
+        if self._wait(look, timeout):
+            return found[0]
+        raise RowError(
+            f"no row with {show(wanted)} in {self.path} after {time.monotonic() - began:.1f} s. {self._instead(wanted)}"
+        )
+
+    def wait_for_no_row(
+        self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 30.0, **more: Any
+    ) -> None:
+        """Wait until no row with these values is visible; arguments as `wait_for_row`.
+
+        A table that does not exist has no rows: to see that one went, wait for it first.
+
+        Raises:
+            KeyError: the table has no such column.
+            RowError: there still was one; the text shows it.
+        """
+        wanted = {**(values or {}), **more}
+        found: list[Row] = []
+
+        def look() -> bool:
+            found[:] = self.matching(wanted)
+            return not found
+
+        began = time.monotonic()
+        if not self._wait(look, timeout):
+            seconds = time.monotonic() - began
+            raise RowError(
+                f"rows with {show(wanted)} are still in {self.path} after {seconds:.1f} s. {self._state()}"
+                + "".join(f"\n  {show(row)}" for row in found[:_SHOWN_ROWS])
+            )
+
+    def wait_until(self, holds: Callable[[list[Row]], bool], *, timeout: float = 30.0, what: str = "") -> list[Row]:
+        """Wait until the rows are as `holds` says, and return them.
+
+        Raises:
+            RowError: they were not after `timeout` seconds; the text shows them, after `what`.
+        """
+        found: list[Row] = []
+
+        def look() -> bool:
+            found[:] = self.rows()
+            return holds(found)
+
+        if self._wait(look, timeout):
+            return found
+        raise RowError(
+            f"{what or 'the rows are not as expected'} in {self.path} after {timeout:.0f} s. {self._state()}"
+            + "".join(f"\n  {show(row)}" for row in found[:_SHOWN_ROWS])
+        )
+
+    def _wait(self, look: Callable[[], bool], timeout: float) -> bool:
+        """Call `look` at once, after each commit and at the end, until it returns true or time is up."""
+        deadline = time.monotonic() + timeout
+        seen: object = None
+        while True:
+            in_time = time.monotonic() < deadline
+            log = self._log()
+            if log != seen:
+                seen = log
+                try:
+                    if look():
+                        return True
+                except (OSError, DeltaError):
+                    # A file went (vacuum, a table made anew) between the log and the read: look again.
+                    if not in_time:
+                        raise
+                    seen = None
+            if not in_time:
+                return False
+            time.sleep(_INTERVAL)
+
+    def _log(self) -> tuple[str, int]:
+        """Return what changes with each commit: the name of the newest file of the log, and when it was made."""
+        try:
+            newest = max(
+                (name for name in (self.path / "_delta_log").iterdir() if name.suffix == ".json"), default=None
+            )
+            return (newest.name, newest.stat().st_mtime_ns) if newest else ("", 0)
+        except OSError:
+            return ("", 0)
+
+    def _state(self) -> str:
+        """Say in a sentence which version the table is at, and since when."""
+        history = self.history(1)
+        if not history:
+            return "There is no table at that path."
+        last = history[0]
+        committed = datetime.fromtimestamp(last["timestamp"] / 1000, tz=UTC)
+        ago = (datetime.now(UTC) - committed).total_seconds()
+        return (
+            f"The table is at version {last['version']} ({last['operation']}, {ago:.1f} s ago). Rows: {self.count()}."
+        )
+
+    def _instead(self, wanted: Mapping[str, Any]) -> str:
+        """Say what is there instead of a row with these values; the nearest rows first."""
+        state = self._state()
+        columns = self.columns()
+        missing = [name for name in wanted if name not in columns]
+        if columns and missing:
+            known = ", ".join(name for name in columns if not name.startswith("_cdc_"))
+            state += f" It has no column {', '.join(missing)}; it has {known}."
+        present = {name: value for name, value in wanted.items() if name in columns}
+        ranked = sorted(((_differences(row, present), row) for row in self.rows()), key=lambda pair: len(pair[0]))
+        for differences, row in ranked[:_SHOWN_ROWS]:
+            shown = {name: value for name, value in row.items() if not name.startswith("_cdc_")}
+            state += f"\n  {show(shown)}" + (f" <- {'; '.join(differences)}" if differences else "")
+        if len(ranked) > _SHOWN_ROWS:
+            state += f"\n  and {len(ranked) - _SHOWN_ROWS} more"
+        return state
+
+
+def applied_offset(history: Sequence[Mapping[str, Any]], partition: int = 0) -> int:
+    """Return the Kafka offset that the stack's sink has applied, as its commits say; -1 where none does.
+
+    Args:
+        history: as `DeltaReader.history` returns it.
+        partition: the topic's partition.
+    """
+    for commit in history:
+        try:
+            found = json.loads(commit.get("userMetadata") or "{}")["cdc_sink"]["offsets"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        return int(found.get(str(partition), -1))
+    return -1
+
+
+def show(row: Mapping[str, Any]) -> str:
+    """Return `name=value, ...`, cut where it is long."""
+    text = ", ".join(f"{name}={_named(value)}" for name, value in row.items()) or "any values"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, date | Decimal):
+        return str(value)
+    return getattr(value, "__name__", repr(value)) if callable(value) else repr(value)
+
+
+def _differences(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, value in wanted.items():
+        actual = row.get(name)
+        if callable(value):
+            if actual is None or not value(actual):
+                found.append(f"{name} is {_named(actual)}")
+        elif not _equal(value, actual):
+            found.append(f"{name} is {actual!r}, not {value!r}")
+    return found
+
+
+def _equal(wanted: Any, actual: Any) -> bool:
+    if wanted is None or actual is None:
+        return wanted is actual
+    if isinstance(wanted, float) and isinstance(actual, Decimal):
+        # The decimal that one means who writes 0.1.
+        return Decimal(repr(wanted)) == actual
+    return bool(wanted == actual)
+
+
+def _condition(name: str, kind: str, value: Any) -> str:
+    """Return an SQL condition that holds for every row with this value, empty where none is sure to."""
+    column = '"' + name.replace('"', '""') + '"'
+    if value is None:
+        return f"{column} IS NULL"
+    if kind in ("integer", "long", "short", "byte") and type(value) is int and abs(value) < 2**31:
+        return f"{column} = {value}"
+    if kind == "string" and isinstance(value, str):
+        return f"{column} = '" + value.replace("'", "''") + "'"
+    return ""
+
+
+def _query(table: DeltaTable, statement: str) -> list[Row]:
+    # The query engine of delta-rs, because it reads tables with deletion vectors too.
+    batches = QueryBuilder().register("t", table).execute(statement)
+    rows: list[Row] = pa.table(batches.read_all()).to_pylist()
+    return rows
