@@ -1,0 +1,42 @@
+"""The example of a user's project and the page that shows it are one."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+EXAMPLE = "examples/orders-pipeline"
+BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_shows_every_file_of_the_example_as_it_is(root: Path) -> None:
+    shown = dict(BLOCK.findall((root / "docs/testing-your-pipeline.md").read_text()))
+    files = {
+        str(path.relative_to(root)): path.read_text()
+        for path in (root / EXAMPLE).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert shown == files
+
+
+def test_the_page_installs_the_versions_of_the_stack(root: Path) -> None:
+    pinned = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]["spark-4-2"]
+    [command] = re.findall(
+        r"^    pip install <path.*$", (root / "docs/testing-your-pipeline.md").read_text(), re.MULTILINE
+    )
+    wanted = {one for one in pinned if not one.startswith("delta-spark")}
+    assert set(re.findall(r'"([^"]+)"', command)) == wanted
+
+
+def test_the_page_names_every_fixture_for_users(root: Path) -> None:
+    page = (root / "docs/testing-your-pipeline.md").read_text()
+    plumbing = {"delta_run_directory", "dropped_tables", "kafka_bootstrap_servers", "alert_test_id"}
+    plumbing |= {"mysql_parameters", "postgres_parameters"}
+    sources = [*(root / "src/cdc_workstation/fixtures").glob("*.py"), root / "src/cdc_workstation/plugin.py"]
+    fixtures = {
+        name
+        for path in sources
+        for name in re.findall(r"^@pytest\.fixture[^\n]*\ndef ([a-z]\w*)", path.read_text(), re.MULTILINE)
+    }
+    assert {name for name in fixtures - plumbing if f"`{name}" not in page} == set()
