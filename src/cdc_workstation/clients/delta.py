@@ -129,7 +129,7 @@ class DeltaReader:
         ]
         return sorted(found, key=lambda one: (one.version, order[one.kind]))
 
-    def wait_for_row(self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 30.0, **more: Any) -> Row:
+    def wait_for_row(self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 60.0, **more: Any) -> Row:
         """Wait until a row with these values is visible, and return it.
 
         Args:
@@ -157,7 +157,7 @@ class DeltaReader:
         )
 
     def wait_for_no_row(
-        self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 30.0, **more: Any
+        self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 60.0, **more: Any
     ) -> None:
         """Wait until no row with these values is visible; arguments as `wait_for_row`.
 
@@ -182,7 +182,7 @@ class DeltaReader:
                 + "".join(f"\n  {show(row)}" for row in found[:_SHOWN_ROWS])
             )
 
-    def wait_until(self, holds: Callable[[list[Row]], bool], *, timeout: float = 30.0, what: str = "") -> list[Row]:
+    def wait_until(self, holds: Callable[[list[Row]], bool], *, timeout: float = 60.0, what: str = "") -> list[Row]:
         """Wait until the rows are as `holds` says, and return them.
 
         Raises:

@@ -95,17 +95,17 @@ class CdcPipeline:
         """Return the rows that the Delta table has, without the columns that the sink adds (`_cdc_...`)."""
         return _own_columns(self.delta.rows())
 
-    def wait_for_row(self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 30.0, **more: Any) -> Row:
+    def wait_for_row(self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 60.0, **more: Any) -> Row:
         """Wait until a row with these values is visible in Delta, and return it; see `DeltaReader.wait_for_row`."""
         return self.delta.wait_for_row(values, timeout=timeout, **more)
 
     def wait_for_no_row(
-        self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 30.0, **more: Any
+        self, values: Mapping[str, Any] | None = None, /, *, timeout: float = 60.0, **more: Any
     ) -> None:
         """Wait until no row with these values is visible in Delta; see `DeltaReader.wait_for_no_row`."""
         self.delta.wait_for_no_row(values, timeout=timeout, **more)
 
-    def wait_until_equal(self, *, timeout: float = 30.0) -> list[Row]:
+    def wait_until_equal(self, *, timeout: float = 60.0) -> list[Row]:
         """Wait until the Delta table equals the source's table as it is now; return its rows, as `delta_rows`.
 
         Raises:

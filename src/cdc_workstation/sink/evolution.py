@@ -126,6 +126,13 @@ def backfill(one: Column, connector: str) -> Any:
     return None
 
 
+def insert_statement(path: str, columns: list[str], *, with_deleted: bool) -> str:
+    """Return the INSERT of the view `changes` into a table, with or without the rows that the changes delete."""
+    names = ", ".join(quoted(name) for name in columns)
+    where = "" if with_deleted else " WHERE NOT `_cdc_deleted`"
+    return f"INSERT INTO delta.`{path}` ({names}) SELECT {names} FROM changes{where}"  # noqa: S608
+
+
 def merge_statement(path: str, columns: list[str], keys: tuple[str, ...], kept: set[str], insert_only: bool) -> str:
     """Return the MERGE of the view `changes` (columns, metadata, `_cdc_deleted`, `_cdc_kept`) into a table.
 

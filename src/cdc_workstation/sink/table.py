@@ -385,12 +385,12 @@ class Table:
         self._advance(state, partition, events)
         self._commit_as(spark, state, partition, last.record.offset)
         if source.num_rows:
-            frame = _frame(spark, source)
-            if keyless:
-                frame.drop("_cdc_deleted").write.format("delta").mode("append").save(str(self.path))
+            _frame(spark, source).createOrReplaceTempView("changes")
+            columns = [name for name in source.column_names if name not in ("_cdc_deleted", "_cdc_kept")]
+            if keyless or fresh:
+                # Nothing to compare with: half the work of a MERGE.
+                spark.sql(evolution.insert_statement(str(self.path), columns, with_deleted=keyless))
             else:
-                frame.createOrReplaceTempView("changes")
-                columns = [name for name in source.column_names if name not in ("_cdc_deleted", "_cdc_kept")]
                 spark.sql(evolution.merge_statement(str(self.path), columns, keys, kept, insert_only))
         self._committed(state, events, started)
         self._sweep(spark, state)

@@ -1,0 +1,133 @@
+"""What is no change event, or lacks a key, does no harm to what is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import pytest
+from captured import CapturedDatabase, until
+from confluent_kafka.admin import AdminClient
+from locks import sharing
+
+from cdc_workstation.sink.canary import event
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def turn() -> Iterator[None]:
+    """Wait for tests that restart a database."""
+    with sharing("mysql"), sharing("postgres"):
+        yield
+
+
+def change(key: int, position: int, note: str | None = None, op: str = "c") -> tuple[bytes, bytes]:
+    """A change event of a table with columns id, sent_ms and note, as Debezium writes it."""
+    return event({"id": key, "sent_ms": position, "note": note}, position, op)
+
+
+def row(key: int, position: int, note: str | None = None) -> dict[str, Any]:
+    return {"id": key, "sent_ms": position, "note": note}
+
+
+def test_events_that_cannot_be_read_are_set_aside_and_the_others_applied(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    key, value = change(2, 20)
+    envelope = json.loads(value)
+    no_operation = {**envelope, "payload": {"id": 2, "note": "a row without an envelope"}}
+    wrong_value = {**envelope, "payload": {**envelope["payload"], "after": row(2, 20) | {"sent_ms": "soon"}}}
+    no_position = {**envelope, "payload": {**envelope["payload"], "source": {"connector": "oracle", "ts_ms": 1}}}
+
+    captured_mysql.produce(
+        table,
+        change(1, 10, "before"),
+        (key, b"{this is no JSON"),
+        (key, json.dumps(no_operation).encode()),
+        (key, json.dumps(envelope["payload"]).encode()),
+        (key, json.dumps(wrong_value).encode()),
+        (key, json.dumps(no_position).encode()),
+        (None, value),
+        change(3, 30, "after"),
+    )
+
+    table.wait_for(row(1, 10, "before"), row(3, 30, "after"))
+    dead = table.wait_for_dead_letters(6)
+    assert {one["offset"]: one["reason"] for one in dead} == {
+        1: "not_json",
+        2: "unknown_envelope",
+        3: "no_schema",
+        4: "value",
+        5: "position",
+        6: "no_key",
+    }
+    assert dead[0]["value"] == b"{this is no JSON"
+    assert all(one["detail"] for one in dead)
+    assert table.metric("dead_lettered_rows_total") == 6
+    assert table.metric("table_stopped") == 0
+
+
+def test_an_older_event_never_overwrites_a_newer_one(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    captured_mysql.produce(table, change(1, 50, "new"), change(2, 60, "new"))
+    table.wait_for(row(1, 50, "new"), row(2, 60, "new"))
+
+    captured_mysql.produce(table, change(1, 40, "old"), change(2, 55, "old", "d"), change(4, 30, "old"), change(3, 70))
+
+    table.wait_for(row(1, 50, "new"), row(2, 60, "new"), row(3, 70))
+    assert table.metric("stale_events_total") == 3
+
+
+def test_a_tombstone_alone_stands_for_the_delete_that_was_compacted_away(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    captured_mysql.produce(table, change(1, 10), change(2, 20))
+    table.wait_for(row(1, 10), row(2, 20))
+
+    captured_mysql.produce(table, (change(1, 10)[0], None), change(3, 30))
+
+    table.wait_for(row(2, 20), row(3, 30))
+
+
+def test_a_topic_that_is_made_anew_with_the_same_events_changes_nothing(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    events = [change(1, 10, "a"), change(2, 20, "b"), change(1, 30, "c"), change(2, 40, None, "d")]
+    captured_mysql.produce(table, *events)
+    table.wait_for(row(1, 30, "c"))
+    version = table.delta().version()
+
+    admin = AdminClient({"bootstrap.servers": captured_mysql.settings.kafka_bootstrap_servers, "log_level": 2})
+    admin.delete_topics([table.topic])[table.topic].result(30)
+    until(lambda: table.topic not in admin.list_topics(timeout=10).topics, "the topic is gone")
+    captured_mysql.produce(table, *events, change(3, 50, "marker"))
+
+    table.wait_for(row(1, 30, "c"), row(3, 50, "marker"))
+    assert table.delta().version() <= version + 2
+
+
+def test_changes_of_a_table_without_primary_key_are_appended_with_a_warning(captured: CapturedDatabase) -> None:
+    table = captured.table("note VARCHAR(20), amount INT", "journal")
+    table.execute("INSERT INTO {t} VALUES ('first', 1), ('first', 1)")
+    table.execute("UPDATE {t} SET amount = 2")
+    table.execute("DELETE FROM {t}")
+
+    until(lambda: len(table.delta_rows()) == 6, lambda: f"all changes: {table.delta_rows()}, {table.dead_letters()}")
+    found = sorted((one["_cdc_op"], one["amount"]) for one in table.arrow().to_pylist())
+    assert found == [("c", 1), ("c", 1), ("d", 2), ("d", 2), ("u", 2), ("u", 2)]
+    [sink] = docker.from_env().containers.list(
+        filters={
+            "label": [
+                f"com.docker.compose.project={captured.settings.compose_project_name}",
+                "com.docker.compose.service=delta-sink",
+            ]
+        }
+    )
+    assert f"{table.label} has no primary key: its changes are appended" in sink.logs().decode()
+
+
+def test_a_message_without_key_of_a_keyless_topic_is_appended(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    captured_mysql.produce(table, *((None, value) for _, value in (change(1, 10), change(1, 20, None, "u"))))
+
+    table.wait_for(row(1, 10), row(1, 20))
