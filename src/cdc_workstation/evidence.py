@@ -32,6 +32,7 @@ _SECONDS = 20.0
 # How much of each thing is shown.
 _EVENTS = 8
 _EVENT_CHARACTERS = 600
+_LOG_READ = 500
 _LOG_LINES = 40
 _COMMITS = 10
 _DEAD_LETTERS = 5
@@ -51,6 +52,8 @@ _SERVICES = {
     "webhook_receiver": {"webhook-receiver"},
     "prometheus_client": {"prometheus"},
 }
+# A line of a Java stack trace that names a method; what remains are the exceptions.
+_FRAME = re.compile(r"(\d\S*Z )?\s+(at |\.\.\. \d+ )")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -223,7 +226,7 @@ def _connectors(settings: Settings, wanted: list[str]) -> str:
 
 def _causes(trace: str) -> list[str]:
     """Return a Java stack trace without its frames."""
-    return [line for line in trace.splitlines() if not re.match(r"\s+(at|\.\.\.) ", line)][:12]
+    return [line for line in trace.splitlines() if not _FRAME.match(line)][:12]
 
 
 def _events(settings: Settings, topic: str) -> str:
@@ -358,7 +361,9 @@ def _log(container: tuple[str, str] | None, since: float) -> str:
     if container is None:
         return "there is no such container on this machine"
     start = datetime.fromtimestamp(since, tz=UTC).isoformat()
-    return _docker("logs", "--since", start, "--tail", str(_LOG_LINES), "--timestamps", container[0]) or "no line"
+    text = _docker("logs", "--since", start, "--tail", str(_LOG_READ), "--timestamps", container[0])
+    lines = [line for line in text.splitlines() if not _FRAME.match(line)]
+    return "\n".join(lines[-_LOG_LINES:]) or "no line"
 
 
 def _docker(*arguments: str) -> str:

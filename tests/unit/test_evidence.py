@@ -84,14 +84,34 @@ def test_logs_are_those_of_the_services_used_since_the_test_began(
     found = sections(Used(services={"mysql"}), since=1_700_000_000.0)
     assert found == {
         "cdc-workstation: log of mysql (Up 2 hours) since 22:13:20 UTC": "logs --since 2023-11-14T22:13:20+00:00"
-        " --tail 40 --timestamps a1\nlogin with ***"
+        " --tail 500 --timestamps a1\nlogin with ***"
     }
+
+
+def test_of_a_stack_trace_only_the_exceptions_are_shown(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "Z ERROR it failed",
+        "Z java.io.IOException: a",
+        "Z \\tat java.base/x",
+        "Z Caused by: b",
+        "Z \\t... 4 more",
+    ]
+    printed = "".join(f"2026-01-01T00:00:00.0{line}\\n" for line in lines)
+    script = f"case $1 in ps) printf 'a1\\tkafka\\tUp\\n' ;; logs) printf '{printed}' ;; esac"
+    monkeypatch.setenv("PATH", program("docker", script)["PATH"])
+    [text] = sections(Used(services={"kafka"})).values()
+    assert [line.partition("Z ")[2] for line in text.splitlines()] == [
+        "ERROR it failed",
+        "java.io.IOException: a",
+        "Caused by: b",
+    ]
 
 
 def test_sections_are_bounded(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"service-{number:02}" for number in range(40)]
     listed = "".join(f"x\\t{name}\\tUp\\n" for name in names)
-    script = f"case $1 in ps) printf '{listed}' ;; logs) yes 'a line of a log' | head -c 100000; echo the end ;; esac"
+    line = "a line of a log " * 20
+    script = f"case $1 in ps) printf '{listed}' ;; logs) yes '{line}' | head -c 100000; echo the end ;; esac"
     monkeypatch.setenv("PATH", program("docker", script)["PATH"])
     found = collect(Used(services=set(names)), since=time.time())
     assert max(len(text) for _, text in found) < evidence._SECTION_CHARACTERS + 10
