@@ -49,7 +49,7 @@ def test_snapshot_reads_the_rows_that_were_there_before_the_connector(
     stack_settings: Settings,
 ) -> None:
     table = mysql_table("id INT PRIMARY KEY, name VARCHAR(50)")
-    execute(f"INSERT INTO {table} VALUES (1, 'one'), (2, 'two'), (3, 'three')")
+    execute(f"INSERT INTO {table} VALUES (1, 'one'), (2, 'Café Möbel'), (3, '東京 🚀')")
 
     _, prefix = own_connector({"table.include.list": f"{stack_settings.mysql_database}.{table}"})
 
@@ -58,8 +58,8 @@ def test_snapshot_reads_the_rows_that_were_there_before_the_connector(
     assert [event.op for event in snapshot] == ["r", "r", "r"]
     assert [event.after for event in snapshot] == [
         {"id": 1, "name": "one"},
-        {"id": 2, "name": "two"},
-        {"id": 3, "name": "three"},
+        {"id": 2, "name": "Café Möbel"},
+        {"id": 3, "name": "東京 🚀"},
     ]
     assert [event.source["snapshot"] for event in snapshot][-1] == "last"
     execute(f"INSERT INTO {table} VALUES (4, 'four')")
