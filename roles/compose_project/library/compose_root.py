@@ -99,13 +99,14 @@ def main() -> None:
         gateway=params["gateway"],
         includes="\n".join(f"  - {name}/compose.yml" for name in keep),
     )
-    lines = [f"{params['header']}\nCOMPOSE_PROJECT_NAME={params['project']}\n"]
-    lines += [
-        path.read_text(encoding="utf-8") for path in sorted((dest / "connection.d").glob("*.env")) if path.stem in keep
-    ]
+    lines = [f"COMPOSE_PROJECT_NAME={params['project']}"]
+    for path in sorted((dest / "connection.d").glob("*.env")):
+        lines += path.read_text(encoding="utf-8").splitlines() if path.stem in keep else []
+    # Two services may name the same thing.
+    connection = "\n".join([params["header"], *dict.fromkeys(lines), ""])
     changed = [
         replace(dest / "compose.yml", root, 0o644, module.check_mode),
-        replace(dest / "connection.env", "".join(lines), 0o600, module.check_mode),
+        replace(dest / "connection.env", connection, 0o600, module.check_mode),
     ]
     if not module.check_mode and dest.stat().st_mode & 0o777 != 0o700:
         dest.chmod(0o700)
