@@ -2,7 +2,8 @@
 
 INVENTORY ?= laptop
 WORKERS ?= 0
-SPARK_LINE ?= 4.2
+# The line that .venv was made for, until told otherwise.
+SPARK_LINE ?= $(or $(shell sed -n 's/^spark-\([0-9]*\)-\([0-9]*\) .*/\1.\2/p' .venv/.lock 2>/dev/null),4.2)
 # More arguments for ansible-playbook or pytest, for example ARGS="-e kafka_port=19092" or ARGS="-k merge".
 ARGS ?=
 
