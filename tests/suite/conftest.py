@@ -1,15 +1,52 @@
-"""Fixtures of the suite's own: databases whose tables the sink follows."""
+"""Fixtures of the suite's own: databases whose tables the sink follows. And a look at what a run leaves behind."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from captured import CapturedDatabase, CapturedTable, mysql_database, postgres_schema
+from residue import Residue
 
 from cdc_workstation.availability import required
-from cdc_workstation.settings import Settings
+from cdc_workstation.settings import Settings, get_settings
+
+_RESIDUE = pytest.StashKey[Residue]()
+_LEFT = pytest.StashKey[dict[str, list[str]]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remember what is on the stack before the first test; of several workers, their controller does."""
+    if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
+        # Without a stack the tests say what is missing.
+        with suppress(Exception):
+            session.config.stash[_RESIDUE] = Residue(get_settings())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run that leaves something behind; clean up after one that was cut short."""
+    residue = session.config.stash.get(_RESIDUE, None)
+    if residue is None:
+        return
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        session.config.stash[_LEFT] = residue.remove()
+    else:
+        session.config.stash[_LEFT] = residue.left()
+        if session.config.stash[_LEFT]:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """Name what was left behind, or removed."""
+    left = config.stash.get(_LEFT, {})
+    if left:
+        cut_short = exitstatus == pytest.ExitCode.INTERRUPTED
+        terminalreporter.section("removed after the interrupt" if cut_short else "left behind on the stack", red=True)
+        for kind, names in left.items():
+            terminalreporter.line(f"{kind}: {', '.join(names)}")
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""The look at what a run leaves behind sees what tests make, and removes it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from mysql.connector.abstracts import MySQLConnectionAbstract
+from residue import NAME, Residue
+
+from cdc_workstation.clients.alertmanager import AlertmanagerClient
+from cdc_workstation.settings import Settings
+
+
+@pytest.fixture
+def name() -> str:
+    return f"t_{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def residue(stack_settings: Settings, alert_test_id: str, name: str) -> Residue:
+    return Residue(stack_settings, re.compile(name), {"test_id": alert_test_id})
+
+
+def test_what_tests_leave_is_found_and_removed(
+    residue: Residue,
+    name: str,
+    stack_settings: Settings,
+    mysql_connection: MySQLConnectionAbstract,
+    postgres_connection: psycopg.Connection[Any],
+    kafka_bootstrap_servers: str,
+    alertmanager_client: AlertmanagerClient,
+) -> None:
+    with mysql_connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
+    postgres_connection.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap_servers})
+    admin.create_topics([NewTopic(f"debezium.elsewhere.{name}", 1, 1)])[f"debezium.elsewhere.{name}"].result(10)
+    (stack_settings.delta_tables_dir / name).mkdir()
+    silence = alertmanager_client.create_silence()
+    alertmanager_client.post_alert("LeftBehind", severity="info")
+
+    found = residue.remove()
+
+    assert {kind: names for kind, names in found.items() if kind != "alerts"} == {
+        "MySQL tables": [name],
+        "PostgreSQL tables": [name],
+        "topics": [f"debezium.elsewhere.{name}"],
+        "Delta directories": [name],
+        "silences": [silence],
+    }
+    assert "alertname=LeftBehind" in found["alerts"][0]
+    assert residue.left() == {}
+
+
+@pytest.mark.parametrize("own", ["t_0123456789ab", "debezium.cdcdb.cdc_0123456789ab", "cdcdb_test_0123456789ab.orders"])
+def test_names_of_tests_are_known(own: str) -> None:
+    assert NAME.search(own)
+
+
+@pytest.mark.parametrize("other", ["products", "debezium.cdcdb.products", "test_orders", "t_0123456789abc"])
+def test_names_of_users_are_left_alone(other: str) -> None:
+    assert not NAME.search(other)
