@@ -72,7 +72,8 @@ def test_snapshot_reads_the_rows_that_were_there_before_the_connector(
     assert snapshot[-1].source["snapshot"] == "last"
     execute(f"INSERT INTO {table} VALUES (4, 'four')")
     streamed = events.next()
-    assert (streamed.op, streamed.after["id"], streamed.source["snapshot"]) == ("c", 4, "false")
+    assert (streamed.op, streamed.after["id"]) == ("c", 4)
+    assert streamed.source["snapshot"] in {None, "false"}
 
 
 def test_insert_into_the_sample_table_is_seen_with_its_row_and_its_origin(
