@@ -42,6 +42,8 @@ SPARK = {
     "spark.databricks.delta.merge.materializeSource": "none",
     "spark.databricks.delta.autoCompact.minNumFiles": "20",
     "spark.databricks.delta.stalenessLimit": "0",
+    # Logs of tables that are gone must not stay in memory for an hour.
+    "spark.databricks.delta.delta.log.cacheRetentionMinutes": "5",
     "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
     "spark.sql.streaming.metricsEnabled": "false",
     "spark.sql.streaming.numRecentProgressUpdates": "1",

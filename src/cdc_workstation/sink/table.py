@@ -7,6 +7,7 @@ position that was applied is never applied again. There is no other state.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import threading
@@ -634,9 +635,12 @@ def _frame(spark: SparkSession, table: pa.Table) -> DataFrame:
 
 
 def _columns(spark: SparkSession, path: Path) -> dict[str, pa.DataType]:
+    """Return name and type of a table's columns."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    schema = to_arrow_schema(spark.read.format("delta").load(str(path)).schema)
+    # Spark 4.2 asks for the zone, those before know UTC only.
+    zone = {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
+    schema = to_arrow_schema(spark.read.format("delta").load(str(path)).schema, **zone)
     return {one.name: one.type for one in schema}
 
 
