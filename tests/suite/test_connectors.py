@@ -1,0 +1,114 @@
+"""Declared connectors: registered, updated in place, left running when the new settings are wrong, and removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from locks import sharing
+
+from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
+from cdc_workstation.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+# How the role marks a connector as its own.
+MARK = "cdc.workstation.managed"
+
+
+@pytest.fixture(autouse=True)
+def _databases() -> Iterator[None]:
+    with sharing("mysql"), sharing("postgres"):
+        yield
+
+
+@dataclass
+class Outcome:
+    """What the role's module returned."""
+
+    result: dict[str, Any]
+
+    @property
+    def message(self) -> str:
+        """Its error, empty where there was none."""
+        return str(self.result["msg"]) if self.result.get("failed") else ""
+
+
+@pytest.fixture
+def declare(stack_settings: Settings, connect_client: ConnectClient) -> Callable[[dict[str, Any]], Outcome]:
+    """Run the role's module with the stack's own connectors and those of the test."""
+    own = {name: connect_client.config(name) for name in connect_client.connectors()}
+    stack = [{"name": name, "config": config} for name, config in own.items() if config.get(MARK) == name]
+
+    def run(connectors: dict[str, Any]) -> Outcome:
+        declared = [*stack, *({"name": name, "config": config} for name, config in connectors.items())]
+        arguments = json.dumps({"url": stack_settings.debezium_url, "connectors": declared})
+        ansible = [Path(sys.executable).parent / "ansible", "localhost", "--connection=local", "--inventory=localhost,"]
+        # One line of JSON, which a run of a single module gives with this callback.
+        environment = {**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true", "ANSIBLE_STDOUT_CALLBACK": "json"}
+        ansible += ["--extra-vars", f"ansible_python_interpreter={sys.executable}"]
+        command = [*ansible, "--module-path", ROOT / "roles/debezium/library", "-m", "connectors", "-a", arguments]
+        ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        printed = json.loads(ran.stdout[ran.stdout.index("{") :])
+        return Outcome(printed["plays"][0]["tasks"][0]["hosts"]["localhost"])
+
+    return run
+
+
+@pytest.fixture
+def connector(
+    connect_client: ConnectClient, kafka_bootstrap_servers: str, stack_settings: Settings
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Name and settings of a MySQL connector that is not registered yet."""
+    name = f"test_{uuid4().hex[:12]}"
+    config = {
+        **connect_client.config(stack_connector(connect_client)),
+        "name": name,
+        MARK: name,
+        "topic.prefix": name,
+        "database.server.id": str(10_000 + uuid4().int % 1_000_000_000),
+        "schema.history.internal.kafka.topic": f"{name}_schema_history",
+        "topic.heartbeat.prefix": f"{name}_heartbeat",
+        "table.include.list": f"{stack_settings.mysql_database}.{name}",
+        "snapshot.mode": "no_data",
+    }
+    yield name, config
+    connect_client.delete(name)
+    delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
+
+
+@pytest.mark.timeout(240)
+def test_a_connector_lives_as_it_is_declared(
+    declare: Callable[[dict[str, Any]], Outcome], connect_client: ConnectClient, connector: tuple[str, dict[str, str]]
+) -> None:
+    name, config = connector
+    before = set(connect_client.connectors())
+
+    registered = declare({name: config})
+    assert registered.result["actions"] == [f"registered {name}"], registered.message
+    assert connect_client.state(name) == "RUNNING"
+
+    assert declare({name: config}).result["changed"] is False
+
+    updated = declare({name: {**config, "poll.interval.ms": "70"}})
+    assert updated.result["actions"] == [f"updated {name}"], updated.message
+    assert connect_client.config(name)["poll.interval.ms"] == "70"
+    assert connect_client.state(name) == "RUNNING"
+
+    refused = declare({name: {**config, "database.password": "wrong"}})
+    assert "No connector was changed" in refused.message
+    assert "Access denied for user" in refused.message
+    assert connect_client.config(name)["poll.interval.ms"] == "70"
+    assert connect_client.state(name) == "RUNNING"
+
+    removed = declare({})
+    assert removed.result["actions"] == [f"removed {name}"], removed.message
+    assert set(connect_client.connectors()) == before
