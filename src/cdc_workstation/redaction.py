@@ -21,7 +21,7 @@ _SHORTEST = 4
 # What looks like a secret although nobody named it: `password=...`, `"token": "..."`, `IDENTIFIED BY '...'`.
 _ASSIGNED = re.compile(
     r"""(?ix) ( ["']? \b [\w.-]* (?:passw(?:or)?d | secret | token | api_?key) ["']? \s* (?: [=:] | \s ) \s* )
-        ( "[^"]*" | '[^']*' | (?<=[=:]) [^\s,;&}"']+ | (?<=[=:]\s) [^\s,;&}"']+ )""",
+        ( "[^"]*" | '[^']*' | (?<=[=:]) [^\s,;&)}"']+ | (?<=[=:]\s) [^\s,;&)}"']+ )""",
 )
 _IDENTIFIED = re.compile(r"(?i)(identified\s+(?:with\s+\S+\s+)?by\s+)('[^']*'|\"[^\"]*\")")
 _USER_INFO = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]+@")

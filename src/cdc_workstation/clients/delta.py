@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as parquet
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -26,6 +27,8 @@ _INTERVAL = 0.05
 # What an error shows of a table.
 _SHOWN_ROWS = 5
 _SHOWN_CHARACTERS = 400
+# With these features a row is in a file as it is in the table, but for its types.
+_READ_FROM_FILES = {"typeWidening", "typeWidening-preview", "timestampNtz"}
 
 
 class RowError(AssertionError, TimeoutError):
@@ -74,7 +77,7 @@ class DeltaReader:
             table = DeltaTable(str(self.path), version=version)
         except TableNotFoundError:
             return []
-        return _query(table, "SELECT * FROM t")
+        return _rows(table)
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -82,7 +85,7 @@ class DeltaReader:
             table = DeltaTable(str(self.path))
         except TableNotFoundError:
             return 0
-        return int(_query(table, "SELECT count(*) AS n FROM t")[0]["n"])
+        return int(table.count())
 
     def matching(self, values: Mapping[str, Any]) -> list[Row]:
         """Return the rows that have these values: equal ones, or for a callable those it returns true for.
@@ -100,9 +103,7 @@ class DeltaReader:
             raise KeyError(f"{self.path} has no column {', '.join(sorted(unknown))}")
         # The engine narrows down what it surely compares as Python does; the rest is compared here.
         conditions = [sql for name, value in values.items() if (sql := _condition(name, types[name], value))]
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        rows = _query(table, f"SELECT * FROM t{where}")  # noqa: S608 -- quoted in _condition
-        return [row for row in rows if not _differences(row, values)]
+        return [row for row in _rows(table, conditions) if not _differences(row, values)]
 
     def history(self, limit: int = 10) -> list[dict[str, Any]]:
         """Return the last commits, newest first (`version`, `timestamp` in ms, `operation`, `userMetadata`, ...)."""
@@ -323,8 +324,30 @@ def _condition(name: str, kind: str, value: Any) -> str:
     return ""
 
 
-def _query(table: DeltaTable, statement: str) -> list[Row]:
+def _rows(table: DeltaTable, conditions: Sequence[str] = ()) -> list[Row]:
+    """Return the rows for which the SQL conditions hold, and perhaps others."""
+    features = set(table.protocol().reader_features or ())
+    if "typeWidening" in features and features <= _READ_FROM_FILES and not table.metadata().partition_columns:
+        return _rows_of_files(table)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     # The query engine of delta-rs, because it reads tables with deletion vectors too.
-    batches = QueryBuilder().register("t", table).execute(statement)
+    batches = QueryBuilder().register("t", table).execute(f"SELECT * FROM t{where}")  # noqa: S608 -- see _condition
     rows: list[Row] = pa.table(batches.read_all()).to_pylist()
+    return rows
+
+
+def _rows_of_files(table: DeltaTable) -> list[Row]:
+    """Return the rows of a table with widened columns, which delta-rs refuses: values are cast to the type of now.
+
+    As the protocol says (https://github.com/delta-io/delta/blob/master/PROTOCOL.md#reader-requirements-for-type-widening).
+    """
+    schema = pa.schema(table.schema().to_arrow())
+    rows: list[Row] = []
+    for uri in table.file_uris():
+        file = parquet.read_table(uri.removeprefix("file://"), partitioning=None)
+        columns = [
+            file[field.name].cast(field.type) if field.name in file.schema.names else pa.nulls(len(file), field.type)
+            for field in schema
+        ]
+        rows += pa.table(columns, schema=schema).to_pylist()
     return rows
