@@ -15,7 +15,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite status down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults status down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -36,6 +36,9 @@ suite: venv ## Run the test suite against the running stack (WORKERS=4 shares it
 
 status: venv ## Show services, health, memory, URLs, connectors and lag
 	@ansible-playbook -i $(inventory) playbooks/status.yml $(ARGS)
+
+faults: venv ## Kill and restart services while changes come (not beside other tests)
+	@$(pytest) tests/faults $(ARGS)
 
 down: venv ## Stop the workstation; data stays
 	@$(playbook) playbooks/down.yml $(ARGS)

@@ -1,0 +1,122 @@
+"""Something on the way is killed or restarted while changes come: Delta ends equal to the databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+from breaking import HEALTHY_SECONDS, Stack, Writer
+from captured import CapturedDatabase, CapturedTable, until
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def ends_equal(tables: list[CapturedTable], writers: list[Writer]) -> None:
+    """Stop writing, and compare each table with what its database says."""
+    for writer in writers:
+        writer.wait_for(20)
+        writer.__exit__()
+    for table in tables:
+        table.database.reconnect()
+        assert table.settle(HEALTHY_SECONDS)
+        assert table.metric("table_stopped") == 0
+        assert table.dead_letters() == []
+
+
+def test_sink_is_killed_in_the_middle_of_its_work(
+    stack: Stack, tables: list[CapturedTable], writers: list[Writer]
+) -> None:
+    for _ in range(2):
+        # In the middle of it: changes are waiting.
+        until(lambda: sum(table.metric("lag_offsets") for table in tables) > 0, "changes wait", HEALTHY_SECONDS)
+        stack.kill("delta-sink")
+        stack.start("delta-sink")
+
+    ends_equal(tables, writers)
+
+
+def test_connect_is_killed_while_changes_come(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
+    writers[0].wait_for(50)
+    stack.kill("debezium")
+    writers[0].wait_for(50)
+    stack.start("debezium")
+
+    ends_equal(tables, writers)
+
+
+def test_connect_is_killed_during_a_snapshot(
+    stack: Stack, databases: list[CapturedDatabase], own_connector: Callable[[Mapping[str, str]], tuple[str, str]]
+) -> None:
+    database = databases[0]
+    source = database.table("id INT PRIMARY KEY, note VARCHAR(100)", "old")
+    for first in range(0, 40_000, 4000):
+        values = ", ".join(f"({number}, 'row')" for number in range(first, first + 4000))
+        source.execute(f"INSERT INTO {{t}} VALUES {values}")
+    target = database.topic_alone("from_snapshot")
+    own_connector(
+        {
+            "database.include.list": database.name,
+            "table.include.list": source.source,
+            "transforms": "route",
+            "transforms.route.type": "org.apache.kafka.connect.transforms.RegexRouter",
+            "transforms.route.regex": rf"[^.]+\.{database.name}\.old",
+            "transforms.route.replacement": target.topic,
+        }
+    )
+    until(lambda: target.metric("lag_offsets") + target.metric("rows_applied_total") > 0, "it began", HEALTHY_SECONDS)
+    stack.kill("debezium")
+    stack.start("debezium")
+    source.execute("UPDATE {t} SET note = 'after' WHERE id = 7")
+
+    wanted = source.rows()
+    until(lambda: target.delta_rows() == wanted, lambda: f"{len(target.delta_rows())} of 40000 rows", HEALTHY_SECONDS)
+
+
+def test_kafka_is_restarted(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
+    writers[0].wait_for(50)
+    stack.restart("kafka")
+
+    ends_equal(tables, writers)
+
+
+def test_mysql_is_restarted(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
+    writers[0].wait_for(50)
+    stack.restart("mysql")
+
+    ends_equal(tables, writers)
+
+
+def test_postgresql_is_restarted(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
+    writers[1].wait_for(50)
+    stack.restart("postgres")
+
+    ends_equal(tables, writers)
+
+
+def test_the_whole_stack_is_stopped_and_started(
+    stack: Stack, tables: list[CapturedTable], writers: list[Writer]
+) -> None:
+    writers[0].wait_for(50)
+    stack.compose("stop")
+    stack.compose("up", "--detach", "--wait")
+
+    ends_equal(tables, writers)
+
+
+def test_events_that_kafka_lost_stop_the_table_until_a_new_snapshot(stack: Stack, tables: list[CapturedTable]) -> None:
+    table = tables[0]
+    stack.container("delta-sink").stop(timeout=30)
+    table.execute("INSERT INTO {t} VALUES (1, 1, 'lost')")
+    admin = AdminClient({"bootstrap.servers": table.database.settings.kafka_bootstrap_servers, "log_level": 2})
+    until(lambda: len(table.database.messages(table)) == 2, "the change is in Kafka", HEALTHY_SECONDS)
+    [deleted] = admin.delete_records([TopicPartition(table.topic, 0, 2)]).values()
+    assert deleted.result(30).low_watermark == 2
+    stack.start("delta-sink")
+    table.execute("INSERT INTO {t} VALUES (2, 2, 'after')")
+
+    [dead] = table.wait_for_dead_letters(1)
+    assert "Kafka no longer has offsets 1 to 1" in dead["detail"]
+    assert table.metric("table_stopped") == 1
+    assert [row["id"] for row in table.delta_rows()] == [0]
