@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 import requests
 from confluent_kafka import Consumer, Producer, TopicPartition
-from deltalake import DeltaTable, QueryBuilder
-from deltalake.exceptions import DeltaError, DeltaProtocolError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, delete_topics
@@ -92,12 +92,7 @@ class CapturedTable:
 
     def arrow(self) -> pa.Table:
         """All rows and columns of the Delta table, metadata included, read by delta-rs."""
-        table = self.delta()
-        try:
-            return table.to_pyarrow_table()
-        except DeltaProtocolError:
-            # A table with a widened column: the query engine of delta-rs reads it, the Arrow reader does not.
-            return pa.table(QueryBuilder().register("t", table).execute("SELECT * FROM t").read_all())
+        return self.delta().to_pyarrow_table()
 
     def delta_rows(self) -> list[Row]:
         """What Delta says, by the first column, without the sink's columns; nothing where there is no table."""

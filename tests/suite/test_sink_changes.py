@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
 from deltalake import DeltaTable
@@ -207,7 +208,7 @@ def test_the_change_feed_rebuilds_the_table(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (3, 'back', 3)")
     wanted = orders.settle()
 
-    feed = orders.delta().load_cdf(starting_version=0).read_all()
+    feed = pa.table(orders.delta().load_cdf(starting_version=0).read_all())
     rebuilt: dict[int, dict[str, Any]] = {}
     for change in sorted(feed.to_pylist(), key=lambda row: (row["_commit_version"], "insert" in row["_change_type"])):
         if change["_change_type"] in ("insert", "update_postimage"):

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from cdc_workstation.sink.canary import event
 from cdc_workstation.sink.columns import UNAVAILABLE
 from cdc_workstation.sink.events import Decoder, Event, MalformedError, Position, Record, Tombstone, locate
-from cdc_workstation.sink.evolution import IncompatibleError, alter_statements, backfill, create_statement, needed
+from cdc_workstation.sink.evolution import (
+    IncompatibleError,
+    add_statement,
+    backfill,
+    create_statement,
+    needed,
+    rewritten,
+)
 from cdc_workstation.sink.fold import fold
 
 
@@ -141,11 +149,8 @@ NOTE = {"type": "string", "optional": True, "field": "note"}
 def test_added_and_widened_columns_become_statements() -> None:
     change = evolved([ID | {"type": "int64"}, NOTE, {"type": "int16", "optional": True, "field": "n"}], [ID, NOTE])
 
-    assert alter_statements("/t", change) == [
-        "ALTER TABLE delta.`/t` SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')",
-        "ALTER TABLE delta.`/t` ALTER COLUMN `id` TYPE BIGINT",
-        "ALTER TABLE delta.`/t` ADD COLUMNS (`n` SMALLINT)",
-    ]
+    assert rewritten({"id": pa.int32(), "note": pa.string()}, change) == ["CAST(`id` AS BIGINT) AS `id`", "`note`"]
+    assert add_statement("/t", change) == "ALTER TABLE delta.`/t` ADD COLUMNS (`n` SMALLINT)"
 
 
 def test_a_column_that_takes_the_place_of_another_counts_as_renamed() -> None:

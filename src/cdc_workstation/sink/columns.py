@@ -255,9 +255,9 @@ _INTEGER_ORDER = list(_INTEGERS)
 
 
 def widened(table: pa.DataType, event: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of both, as Delta's type widening allows; `None` where there is none.
+    """Return the type that holds the values of both, among those that lose no digit; `None` where there is none.
 
-    Rules: https://docs.delta.io/delta-type-widening/
+    Rules: those of https://docs.delta.io/delta-type-widening/
     """
     if table == event:
         return table

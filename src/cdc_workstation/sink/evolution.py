@@ -88,19 +88,19 @@ def create_statement(path: str, schema: RowSchema, properties: dict[str, str]) -
     return f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({ddl}) USING delta TBLPROPERTIES ({listed})"
 
 
-def alter_statements(path: str, change: Change) -> list[str]:
-    """Return the statements that bring a table to a changed schema."""
-    statements = []
-    if change.retyped:
-        statements.append(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.enableTypeWidening' = 'true')")
-        statements += [
-            f"ALTER TABLE delta.`{path}` ALTER COLUMN {quoted(name)} TYPE {sql_type(kind)}"
-            for name, kind in change.retyped
-        ]
-    if change.added:
-        added = ", ".join(f"{quoted(one.name)} {sql_type(one.type)}" for one in change.added)
-        statements.append(f"ALTER TABLE delta.`{path}` ADD COLUMNS ({added})")
-    return statements
+def rewritten(columns: dict[str, pa.DataType], change: Change) -> list[str]:
+    """Return the expressions that select a table's columns with the types that they are to have."""
+    retyped = dict(change.retyped)
+    return [
+        f"CAST({quoted(name)} AS {sql_type(retyped[name])}) AS {quoted(name)}" if name in retyped else quoted(name)
+        for name in columns
+    ]
+
+
+def add_statement(path: str, change: Change) -> str:
+    """Return the statement that adds the columns which a table lacks."""
+    added = ", ".join(f"{quoted(one.name)} {sql_type(one.type)}" for one in change.added)
+    return f"ALTER TABLE delta.`{path}` ADD COLUMNS ({added})"
 
 
 # What MySQL gives to rows that exist when a column is added that may not be NULL and has no default.

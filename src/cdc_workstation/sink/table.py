@@ -435,8 +435,14 @@ class Table:
             [name for name, _ in change.retyped],
             f", renamed {change.renamed}" if change.renamed else "",
         )
-        for statement in evolution.alter_statements(str(self.path), change):
-            spark.sql(statement)
+        if change.retyped:
+            # Delta's type widening would leave the files as they are, and delta-rs could no longer read the table.
+            wider = (
+                spark.read.format("delta").load(str(self.path)).selectExpr(*evolution.rewritten(self.columns, change))
+            )
+            wider.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(self.path))
+        if change.added:
+            spark.sql(evolution.add_statement(str(self.path), change))
         assignments = []
         for one in change.added:
             value = evolution.backfill(one, connector)
