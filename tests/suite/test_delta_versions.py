@@ -30,9 +30,11 @@ def test_update_keeps_the_previous_version_readable(spark_session: SparkSession,
 
 
 def test_a_table_reads_as_it_was_at_a_time(spark_session: SparkSession, versions: DeltaTableLocation) -> None:
-    history = spark_session.sql(
-        f"SELECT version, CAST(timestamp AS string) AS committed FROM (DESCRIBE HISTORY {versions.identifier})"
-    ).collect()
+    history = (
+        spark_session.sql(f"DESCRIBE HISTORY {versions.identifier}")
+        .selectExpr("version", "CAST(timestamp AS string) AS committed")
+        .collect()
+    )
     committed = {row.version: row.committed for row in history}
     at_second_commit = spark_session.read.format("delta").option("timestampAsOf", committed[1]).load(versions.path)
     assert at_second_commit.count() == 20
