@@ -35,6 +35,8 @@ SPARK = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    # A micro-batch is collected through Arrow in parts: its buffers lie outside the heap, and double as they grow.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "500",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "1",
     "spark.default.parallelism": "1",
