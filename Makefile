@@ -32,7 +32,7 @@ gate: venv ## Check ports, health, memory and secrets of the running stack
 	@$(pytest) tests/gate --hosts=ansible://workstation --quiet $(GATE_ARGS)
 
 suite: venv ## Run the test suite against the running stack (WORKERS=4 shares it)
-	@$(pytest) tests/suite --numprocesses=$(WORKERS) $(ARGS)
+	@$(pytest) tests/suite --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
 
 status: venv ## Show services, health, memory, URLs, connectors and lag
 	@ansible-playbook -i $(inventory) playbooks/status.yml $(ARGS)

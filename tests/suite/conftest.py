@@ -17,6 +17,14 @@ _RESIDUE = pytest.StashKey[Residue]()
 _LEFT = pytest.StashKey[dict[str, list[str]]]()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all tests that need a classic driver: each has a JVM, and executors that others wait for."""
+    for item in items:
+        if "spark_session" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("driver"))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Remember what is on the stack before the first test; of several workers, their controller does."""
     if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
