@@ -226,13 +226,23 @@ def snapshot(stack: ExitStack, settings: Settings, connection: Any) -> float:
     sys.exit(f"the snapshot was not in {path} within {PATIENCE} s")
 
 
+class Shown(list[tuple[str, float, str, str]]):
+    """Figures that are printed as they come: the last one is minutes after the first."""
+
+    def __iadd__(self, more: Any) -> Shown:  # type: ignore[misc,override]
+        for name, value, unit, target in more:
+            print(f"  {name}: {value:.3g} {unit} {target}", flush=True)
+            self.append((name, value, unit, target))
+        return self
+
+
 def bench_sink() -> Figures:
     """Measure the sink, then the two others on the same load; return `(name, value, unit, target)` of each figure."""
     settings = get_settings()
     if settings.mysql_host is None or settings.kafka_bootstrap_servers is None or settings.delta_sink_url is None:
         sys.exit("the stack has no MySQL, no Kafka or no Delta sink")
     database = f"{settings.mysql_database}_bench_{uuid4().hex[:12]}"
-    figures: Figures = []
+    figures = Shown()
     with ExitStack() as stack:
         connection = stack.enter_context(
             mysql.connector.connect(
@@ -267,7 +277,7 @@ def bench_sink() -> Figures:
             (f"{BURST} changes, until the lag is zero", everything, "changes/s", "> 2000"),
             ("  the same, MySQL's commits alone", written, "changes/s", ""),
         ]
-        figures.append((f"snapshot of {SNAPSHOT} rows -> Delta", snapshot(stack, settings, connection), "s", "< 60"))
+        figures += [(f"snapshot of {SNAPSHOT} rows -> Delta", snapshot(stack, settings, connection), "s", "< 60")]
 
         others: list[tuple[str, Callable[[str, Path], Any]]] = [
             ("foreachBatch + MERGE as documented", merge_pattern),
@@ -319,5 +329,4 @@ def _wait_until_forgotten(url: str, database: str) -> None:
 
 
 if __name__ == "__main__":
-    for name, value, unit, target in bench_sink():
-        print(f"{name}: {value:.3g} {unit} {target}")
+    bench_sink()
