@@ -114,7 +114,8 @@ class CallbackModule(DefaultCallback):
             # A program's own output says more than "non-zero return code"; modules say it in their message.
             keys = ("stdout", "stderr") if result.task.action.endswith("command") else ("msg",)
             parts = [str(item.get(key, "")).strip() for key in keys]
-            message = "\n".join(dict.fromkeys(part for part in parts if part)) or str(item.get("censored", ""))
+            said = "\n".join(dict.fromkeys(part for part in parts if part))
+            message = said or str(item.get("msg", "")) or str(item.get("censored", ""))
             self._display.display("\n" + message + "\n", color=constants.COLOR_ERROR)
         return None
 
