@@ -30,7 +30,7 @@ from cdc_workstation.sink.table import Table
 
 log = logging.getLogger(__name__)
 
-# What a MERGE of a few rows into a small table is quicker with; `docs/sink.md` says by how much.
+# What a MERGE of a few rows into a small table is quicker with: one task a stage, and no more state than is needed.
 SPARK = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
