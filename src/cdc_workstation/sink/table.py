@@ -215,7 +215,9 @@ class Table:
             try:
                 self._take(self.decoder.decode(record), events)
             except MalformedError as error:
-                dead.append((record, error.reason, str(error)))
+                # The tombstone of a row without key has nothing at all, and says nothing.
+                if error.reason != "empty" or (self.state is not None and self.state.keyed):
+                    dead.append((record, error.reason, str(error)))
             except StoppedError as error:
                 # What came before it is still good.
                 self._apply_all(spark, partition, events, dead)
