@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
+import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +21,8 @@ short_description: Start the engine where systemd is not the init
 description:
   - Tries the init script and, where that fails (it may not raise limits in a container, for example), starts
     C(dockerd) directly. What happened is in O(log).
+  - Then removes the bridges of networks that the engine does not know, which an engine left whose data is gone. Their
+    routes would lead packets of new networks astray. Where another engine runs on the host, they stay.
 options:
   timeout: {type: int, default: 60, description: Seconds until the engine answers.}
   log: {type: path, default: /var/log/dockerd.log, description: The log of an engine that is started directly.}
@@ -31,12 +37,15 @@ EXAMPLES = """
 
 RETURN = """
 started_by: {description: C(service) or C(dockerd)., type: str, returned: changed}
+removed_bridges: {description: Bridges that an earlier engine had left., type: list, elements: str, returned: changed}
 """
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 PROXIES = {"http_proxy", "https_proxy", "no_proxy"}
 PID_FILE = Path("/var/run/docker.pid")
+SIOCSIFFLAGS, SIOCBRDELBR = 0x8914, 0x89A1
+ENGINE_BRIDGE = re.compile(r"br-[0-9a-f]{12}")
 
 
 def remove_stale_pid_file() -> None:
@@ -47,6 +56,37 @@ def remove_stale_pid_file() -> None:
         name = ""
     if name != "dockerd":
         PID_FILE.unlink(missing_ok=True)
+
+
+def engines_running() -> bool:
+    """Tell whether any engine runs on this host, on whichever socket."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text().strip() == "dockerd":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return False
+
+
+def remove_bridge(name: str) -> None:
+    """Take a bridge down and delete it (netdevice(7), linux/sockios.h), with no need for iproute2 on the host."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", name.encode(), 0))
+        fcntl.ioctl(control, SIOCBRDELBR, struct.pack("16s", name.encode()))
+
+
+def remove_orphaned_bridges(module: AnsibleModule) -> list[str]:
+    """Remove and return the bridges whose networks the engine does not know."""
+    code, out, _ = module.run_command(["docker", "network", "ls", "--no-trunc", "--quiet"])
+    if code != 0:
+        return []
+    known = {f"br-{network[:12]}" for network in out.split()}
+    orphaned = sorted({path.parent.name for path in Path("/sys/class/net").glob("br-*/bridge")} - known)
+    orphaned = [name for name in orphaned if ENGINE_BRIDGE.fullmatch(name)]
+    for name in orphaned:
+        remove_bridge(name)
+    return orphaned
 
 
 def answers(module: AnsibleModule) -> bool:
@@ -78,11 +118,13 @@ def main() -> None:
         module.exit_json(changed=False)
     if module.check_mode:
         module.exit_json(changed=True)
+    alone = not engines_running()
     # A script that fails leaves no engine behind, and one that claims success may have none either: both are asked.
     if Path("/etc/init.d/docker").exists() and shutil.which("service", path=PATH):
         code, _, _ = module.run_command(["service", "docker", "start"])
         if code == 0 and wait(module, time.monotonic() + module.params["timeout"] / 3, None):
-            module.exit_json(changed=True, started_by="service")
+            removed = remove_orphaned_bridges(module) if alone else []
+            module.exit_json(changed=True, started_by="service", removed_bridges=removed)
     remove_stale_pid_file()
     # The engine pulls and pushes through the same proxies as its user.
     proxies = {name: value for name, value in os.environ.items() if name.lower() in PROXIES}
@@ -99,7 +141,8 @@ def main() -> None:
     if not wait(module, time.monotonic() + module.params["timeout"], process):
         tail = "\n".join(Path(module.params["log"]).read_text(errors="replace").splitlines()[-15:])
         module.fail_json(msg=f"The engine did not start. The end of {module.params['log']}:\n{tail}")
-    module.exit_json(changed=True, started_by="dockerd")
+    removed = remove_orphaned_bridges(module) if alone else []
+    module.exit_json(changed=True, started_by="dockerd", removed_bridges=removed)
 
 
 if __name__ == "__main__":

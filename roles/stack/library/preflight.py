@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import shutil
 import socket
 import urllib.parse
@@ -48,6 +49,8 @@ problems:
 """
 
 LISTEN = "0A"
+# What the engine calls the bridges of its networks: they outlast an engine that was stopped.
+ENGINE_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 CONNECT_SECONDS = 5
 
 
@@ -122,10 +125,11 @@ def network_problems(module: AnsibleModule) -> list[str]:
     """Name what already uses the network's range: another network of the engine, or a route of the host."""
     wanted = ipaddress.ip_network(module.params["subnet"])
     own = f"{module.params['project']}_default"
-    networks = []
+    networks, engine_answers = [], False
     if shutil.which("docker"):
         form = "{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}"
-        _, ids, _ = module.run_command(["docker", "network", "ls", "--quiet"])
+        code, ids, _ = module.run_command(["docker", "network", "ls", "--quiet"])
+        engine_answers = code == 0
         _, out, _ = module.run_command(["docker", "network", "inspect", "--format", form, *ids.split()])
         networks = [line.split() for line in out.splitlines()]
     if any(name == own for name, *_ in networks):
@@ -133,6 +137,9 @@ def network_problems(module: AnsibleModule) -> list[str]:
     taken = [f"docker's network {name}" for name, *ranges in networks if any(overlaps(wanted, r) for r in ranges)]
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         device, destination, _, _, _, _, _, mask = line.split()[:8]
+        if not engine_answers and ENGINE_BRIDGE.fullmatch(device):
+            # Whose network this is only the engine knows: it takes up its own again, and the role removes the others.
+            continue
         # Little-endian hexadecimal (proc(5)); the default route overlaps with everything and means nothing.
         address, bits = (socket.inet_ntoa(bytes.fromhex(value)[::-1]) for value in (destination, mask))
         if not taken and bits != "0.0.0.0" and overlaps(wanted, f"{address}/{bits}"):  # noqa: S104 -- a mask, no address
