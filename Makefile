@@ -2,6 +2,7 @@
 
 INVENTORY ?= laptop
 WORKERS ?= 0
+SCENARIO ?= default
 # The line that .venv was made for, until told otherwise.
 SPARK_LINE ?= $(or $(shell sed -n 's/^spark-\([0-9]*\)-\([0-9]*\) .*/\1.\2/p' .venv/.lock 2>/dev/null),4.2)
 # More arguments for ansible-playbook or pytest, for example ARGS="-e kafka_port=19092" or ARGS="-k merge".
@@ -15,7 +16,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults quality status down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults quality molecule status down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -42,6 +43,9 @@ faults: venv ## Kill and restart services while changes come (not beside other t
 
 quality: venv ## Compare source and Delta after random workloads, and run a user's project (long)
 	@$(pytest) tests/quality $(ARGS)
+
+molecule: venv ## Run a molecule scenario (SCENARIO=default; see molecule/)
+	@molecule test --scenario-name $(SCENARIO) $(ARGS)
 
 down: venv ## Stop the workstation; data stays
 	@$(playbook) playbooks/down.yml $(ARGS)
