@@ -136,6 +136,15 @@ def test_an_index_that_cannot_be_reached_says_what_pip_says(preflight: Any, prog
     assert any("pip cannot reach its package index (Could not fetch URL)" in problem for problem in problems)
 
 
+def test_a_target_without_pip_is_no_problem(preflight: Any, program: Any) -> None:
+    program("docker", "true")
+    environment = program("bare-python", "echo 'bare-python: No module named pip' >&2; exit 1")
+
+    problems = preflight(python="bare-python", _environment=environment)["problems"]
+
+    assert not any("pip" in problem for problem in problems)
+
+
 def test_registries_are_left_alone_while_every_image_is_there(preflight: Any) -> None:
     assert preflight(debian_mirror="http://127.0.0.1:9/debian", python="false")["problems"] == []
 

@@ -238,7 +238,8 @@ def registry_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     code, _, err = module.run_command(
         [module.params["python"], "-m", "pip", "--retries", "0", "--timeout", "10", "index", "versions", "uv"]
     )
-    if code != 0:
+    # A target that is not this controller need not have pip: the build steps bring theirs.
+    if code != 0 and "No module named pip" not in err:
         last = err.strip().splitlines()[-1] if err.strip() else "no answer"
         problems.append(
             f"pip cannot reach its package index ({last}): mend the network, or `pip config set global.index-url`."
