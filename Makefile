@@ -16,7 +16,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults quality molecule status down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults molecule status down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -40,9 +40,6 @@ status: venv ## Show services, health, memory, URLs, connectors and lag
 
 faults: venv ## Kill and restart services while changes come (not beside other tests)
 	@$(pytest) tests/faults $(ARGS)
-
-quality: venv ## Compare source and Delta after random workloads, and run a user's project (long)
-	@$(pytest) tests/quality $(ARGS)
 
 molecule: venv ## Run a molecule scenario (SCENARIO=default; see molecule/)
 	@molecule test --scenario-name $(SCENARIO) $(ARGS)

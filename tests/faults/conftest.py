@@ -23,16 +23,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "suite"))
 from breaking import HEALTHY_SECONDS, Stack, Writer
 from captured import CapturedDatabase, CapturedTable, mysql_database, postgres_schema
 
+# What tests kill or stop.
+BROKEN = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker")
+
 
 @pytest.fixture
 def stack(stack_settings: Settings) -> Iterator[Stack]:
     """The stack; what a test left stopped is started again."""
     stack = Stack(stack_settings)
     yield stack
-    for service in ("mysql", "postgres", "kafka", "debezium", "delta-sink"):
+    for service in BROKEN:
         if stack.container(service).status != "running":
             stack.container(service).start()
-    for service in ("mysql", "postgres", "kafka", "debezium", "delta-sink"):
+    for service in BROKEN:
         stack.wait_for(service)
 
 

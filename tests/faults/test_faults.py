@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 from breaking import HEALTHY_SECONDS, Stack, Writer
 from captured import CapturedDatabase, CapturedTable, until
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from deltalake import DeltaTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from cdc_workstation.fixtures.spark import DeltaTableLocation
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -93,6 +102,30 @@ def test_postgresql_is_restarted(stack: Stack, tables: list[CapturedTable], writ
     stack.restart("postgres")
 
     ends_equal(tables, writers)
+
+
+def test_the_spark_worker_is_killed_under_a_job(
+    stack: Stack, spark_session: SparkSession, delta_table: DeltaTableLocation
+) -> None:
+    context = spark_session.sparkContext
+    slow = context.parallelize(range(60), 30).map(lambda number: (time.sleep(0.5), number)[1:])
+    frame = spark_session.createDataFrame(slow, "number int")
+    tracker = context.statusTracker()
+
+    def half_done() -> bool:
+        stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
+        return any(stage and stage.numActiveTasks and stage.numCompletedTasks > 2 for stage in stages)
+
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(frame.write.format("delta").save, delta_table.path)
+        until(half_done, "the job has done a part of its work", HEALTHY_SECONDS)
+        stack.kill("spark-worker")
+        stack.start("spark-worker")
+        written.result(HEALTHY_SECONDS)
+
+    table = DeltaTable(delta_table.path)
+    assert sorted(table.to_pyarrow_table()["number"].to_pylist()) == list(range(60))
+    assert table.version() == 0
 
 
 def test_the_whole_stack_is_stopped_and_started(

@@ -53,6 +53,22 @@ def test_a_widened_column_takes_the_larger_values(captured: CapturedDatabase) ->
     assert (schema.field("amount").type, schema.field("price").type) == (pa.int64(), pa.decimal128(20, 2))
 
 
+def test_the_first_time_without_zone_comes_with_an_added_or_a_widened_column(captured_mysql: CapturedDatabase) -> None:
+    moment = "2026-02-03 04:05:06.000007"
+    for name, change, values in (
+        ("added", "ADD COLUMN placed DATETIME(6)", (2, "2026-02-03", moment)),
+        ("widened", "MODIFY due DATETIME(6)", (2, moment)),
+    ):
+        table = captured_mysql.table("id INT PRIMARY KEY, due DATE", name)
+        table.execute("INSERT INTO {t} VALUES (1, '2026-01-02')")
+        table.settle()
+
+        table.execute(f"ALTER TABLE {{t}} {change}")
+        table.execute(f"INSERT INTO {{t}} VALUES ({', '.join(['%s'] * len(values))})", values)
+
+        table.settle()
+
+
 def test_a_renamed_column_takes_its_values_along(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
@@ -141,7 +157,8 @@ def test_columns_with_names_that_parquet_does_not_take(
     table.execute("INSERT INTO {t} VALUES (1, 2, 3)")
 
     def row() -> object:
-        if not table.path.exists():
+        # The directory is there before the table is.
+        if not any(table.path.glob("_delta_log/*.json")):
             return None
         found = spark_connect_session.sql(f"SELECT id, `net (EUR)`, `a b` FROM delta.`{table.path}`").collect()
         return [tuple(one) for one in found] == [(1, 2, 3)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import runpy
 import socket
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +85,38 @@ def test_a_port_that_two_services_want_is_a_problem(preflight: Any) -> None:
     [problem] = preflight(ports={"kafka_port": 1, "mysql_port": 1})["problems"]
 
     assert problem == "Port 1 is given to kafka_port and mysql_port: give each its own."
+
+
+ROUTES = """\
+Iface	Destination	Gateway	Flags	RefCnt	Use	Metric	Mask	MTU	Window	IRTT
+{device}	007100CB	00000000	0001	0	0	0	00FFFFFF	0	0	0
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "engine", "problems"),
+    [
+        pytest.param("eth1", 1, 1, id="a-stranger"),
+        pytest.param("br-0123456789ab", 1, 0, id="a-network-of-an-engine-that-is-down"),
+        pytest.param("br-0123456789ab", 0, 1, id="a-network-that-the-running-engine-does-not-know"),
+    ],
+)
+def test_a_route_to_the_range_is_a_problem_unless_a_stopped_engine_left_it(
+    device: str, engine: int, problems: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Any
+) -> None:
+    monkeypatch.setenv("PATH", program("docker", f"exit {engine}")["PATH"])
+    functions = runpy.run_path(str(root / "roles/stack/library/preflight.py"), run_name="preflight")
+    look = functions["network_problems"]
+    look.__globals__["ROUTES"] = tmp_path / "route"
+    (tmp_path / "route").write_text(ROUTES.format(device=device))
+    module = SimpleNamespace(
+        params={"subnet": "203.0.113.0/24", "project": "cdc-workstation"}, run_command=lambda _: (engine, "", "")
+    )
+
+    found = look(module)
+
+    assert len(found) == problems
+    assert all(f"the host's route through {device}" in problem for problem in found)
 
 
 def test_a_range_that_another_network_of_the_engine_uses_names_it(preflight: Any, program: Any) -> None:

@@ -49,6 +49,7 @@ problems:
 """
 
 LISTEN = "0A"
+ROUTES = Path("/proc/net/route")
 # What the engine calls the bridges of its networks: they outlast an engine that was stopped.
 ENGINE_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 CONNECT_SECONDS = 5
@@ -135,7 +136,7 @@ def network_problems(module: AnsibleModule) -> list[str]:
     if any(name == own for name, *_ in networks):
         return []
     taken = [f"docker's network {name}" for name, *ranges in networks if any(overlaps(wanted, r) for r in ranges)]
-    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+    for line in ROUTES.read_text().splitlines()[1:]:
         device, destination, _, _, _, _, _, mask = line.split()[:8]
         if not engine_answers and ENGINE_BRIDGE.fullmatch(device):
             # Whose network this is only the engine knows: it takes up its own again, and the role removes the others.

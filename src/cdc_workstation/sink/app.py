@@ -160,7 +160,12 @@ class Sink:
             for topic in self.topics.values():
                 topic.waiting.clear()
         self._forget(self.topics.keys() - self.ids.keys())
+        latest = admin.offsets(self.ids, latest=True)
         for name in self.ids:
+            if name not in self.topics and earliest[name] == latest[name] and not self.settings.path_of(name).exists():
+                # Empty, as one that the broker made again after it was deleted: shown once something comes.
+                starting[name] = {str(partition): offset for partition, offset in earliest[name].items()}
+                continue
             topic = self._topic(name)
             topic.failed_at = None
             offsets = topic.table.open(self.ids[name], earliest[name])

@@ -103,6 +103,21 @@ def add_statement(path: str, change: Change) -> str:
     return f"ALTER TABLE delta.`{path}` ADD COLUMNS ({added})"
 
 
+def needs_local_timestamps(columns: dict[str, pa.DataType], change: Change) -> bool:
+    """Tell whether a change brings the first timestamp without zone (a DATETIME) into a table."""
+
+    def is_local(kind: pa.DataType) -> bool:
+        return bool(pa.types.is_timestamp(kind)) and kind.tz is None
+
+    coming = [one.type for one in change.added] + [kind for _, kind in change.retyped]
+    return any(map(is_local, coming)) and not any(map(is_local, columns.values()))
+
+
+def local_timestamps_statement(path: str) -> str:
+    """Return the statement that lets a table have them: Delta turns the feature on for new tables only."""
+    return f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.feature.timestampNtz' = 'supported')"
+
+
 # What MySQL gives to rows that exist when a column is added that may not be NULL and has no default.
 _IMPLICIT: list[tuple[Any, Any]] = [
     (pa.types.is_integer, 0),

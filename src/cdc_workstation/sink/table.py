@@ -437,6 +437,8 @@ class Table:
             [name for name, _ in change.retyped],
             f", renamed {change.renamed}" if change.renamed else "",
         )
+        if evolution.needs_local_timestamps(self.columns, change):
+            spark.sql(evolution.local_timestamps_statement(str(self.path)))
         if change.retyped:
             # Delta's type widening would leave the files as they are, and delta-rs could no longer read the table.
             wider = (

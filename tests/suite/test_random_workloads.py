@@ -115,9 +115,10 @@ SHAPES = {
     ),
 }
 
+MOST = Decimal("999999999999.99")
 VALUES = {
     "text": st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12),
-    "money": st.decimals(-(10**12), 10**12, places=2, allow_nan=False, allow_infinity=False).map(
+    "money": st.decimals(-MOST, MOST, places=2, allow_nan=False, allow_infinity=False).map(
         lambda value: value.copy_abs() if value.is_zero() else value
     ),
     "moment": st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)),
