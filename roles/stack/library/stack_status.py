@@ -47,7 +47,7 @@ tables:
 """
 
 # The JMX exporter of the role debezium names its labels: the plugin, for example mysql, and the topic prefix.
-LAG_QUERY = 'max by (plugin) (debezium_metrics_MilliSecondsBehindSource{context="streaming"} >= 0)'
+LAG_QUERY = 'max by (plugin, name) (debezium_metrics_MilliSecondsBehindSource{context="streaming"} >= 0)'
 
 # A line of Prometheus' text format, of a metric that the Delta sink has for each table.
 SAMPLE = re.compile(r'^cdc_sink_(\w+)\{(?=[^}]*table="([^"]+)")[^}]*\} (\S+)$', re.MULTILINE)
@@ -129,6 +129,12 @@ def services(module):
     return sorted(found, key=lambda service: service["name"])
 
 
+def plugin_of(config):
+    """Return the plugin of a connector's configuration as the exporter calls it: `mysql`, `postgres`."""
+    # io.debezium.connector.postgresql.PostgresConnector registers its beans as debezium.postgres.
+    return config.get("connector.class", "").rsplit(".", 1)[-1].removesuffix("Connector").lower()
+
+
 def connectors(debezium, prometheus):
     """Return the connectors with the states of their tasks and, where Prometheus runs, their lag in seconds."""
     answer = fetch(f"{debezium}/connectors?expand=status&expand=info") if debezium else None
@@ -137,12 +143,12 @@ def connectors(debezium, prometheus):
         query = urllib.parse.urlencode({"query": LAG_QUERY})
         result = fetch(f"{prometheus}/api/v1/query?{query}") or {}
         for sample in result.get("data", {}).get("result", []):
-            lags[sample["metric"]["plugin"]] = float(sample["value"][1]) / 1000
+            lags[sample["metric"]["plugin"], sample["metric"]["name"]] = float(sample["value"][1]) / 1000
     found = []
     for name, entry in sorted((answer or {}).items()):
         # A connector that was registered a moment ago has no status yet.
         config = entry.get("info", {}).get("config", {})
-        plugin = config.get("connector.class", "").removeprefix("io.debezium.connector.")
+        plugin = plugin_of(config)
         status = entry.get("status", {"connector": {"state": "UNASSIGNED"}, "tasks": []})
         found.append(
             {
@@ -150,7 +156,7 @@ def connectors(debezium, prometheus):
                 "state": status["connector"]["state"],
                 "tasks": [task["state"] for task in status["tasks"]],
                 "trace": next((task["trace"] for task in status["tasks"] if "trace" in task), ""),
-                "lag": next((lag for name, lag in lags.items() if plugin.startswith(name)), None),
+                "lag": lags.get((plugin, config.get("topic.prefix"))),
             }
         )
     return found
