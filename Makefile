@@ -34,8 +34,8 @@ gate: venv ## Check ports, health, memory and secrets of the running stack
 suite: venv ## Run the test suite against the running stack (WORKERS=4 shares it)
 	@$(pytest) tests/suite --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
 
-status: venv ## Show services, health, memory, URLs, connectors and lag
-	@ansible-playbook -i $(inventory) playbooks/status.yml $(ARGS)
+status: venv ## Show services, health, memory, URLs, connectors and lag (HTML=build/status.html: as a page, too)
+	@ansible-playbook -i $(inventory) playbooks/status.yml $(if $(HTML),-e stack_status_page=$(abspath $(HTML))) $(ARGS)
 
 faults: venv ## Kill and restart services while changes come (not beside other tests)
 	@$(pytest) tests/faults $(ARGS)
