@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -75,6 +76,20 @@ class SmallStack:
 def docker(*arguments: str) -> str:
     """Run the docker client and return what it printed."""
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def installed(program: str, package: str) -> str:
+    """Return where a program is that only these tests need; its Debian package is installed where it is missing."""
+    if not shutil.which(program):
+        # A package's service is not started.
+        arguments = f"name={package} install_recommends=false update_cache=true policy_rc_d=101"
+        command = ["ansible", "localhost", "--become", "--module-name=ansible.builtin.apt", f"--args={arguments}"]
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+    found = shutil.which(program)
+    assert found, f"{package} has no {program}"
+    return found
 
 
 @pytest.fixture(scope="session")
