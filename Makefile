@@ -15,7 +15,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults status images down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults status images images-save images-load down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -42,6 +42,12 @@ faults: venv ## Kill and restart services while changes come (not beside other t
 
 images: venv ## Show what each image contains, and write an SBOM of each
 	@python -m images report $(ARGS)
+
+images-save: venv ## Save the images to one file (ARCHIVE=images.tar)
+	@python -m images save $(or $(ARCHIVE),$(error Say which file: ARCHIVE=images.tar))
+
+images-load: venv ## Verify such a file and load its images (ARCHIVE=images.tar)
+	@python -m images load $(or $(ARCHIVE),$(error Say which file: ARCHIVE=images.tar))
 
 down: venv ## Stop the workstation; data stays
 	@$(playbook) playbooks/down.yml $(ARGS)

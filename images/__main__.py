@@ -1,4 +1,4 @@
-"""Command line: what the stack's images contain."""
+"""Command line: what the stack's images contain, and how they get to other machines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cdc_workstation.settings import connection_file
+from images import archive
 from images.engine import ImagesError, declared, inspect
 from images.sbom import counts, write_sbom
 
@@ -52,11 +53,22 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     reporting = commands.add_parser("report", help=report.__doc__)
     reporting.add_argument("--sboms", type=Path, default=Path("build/sbom"), help="directory of the documents")
+    for name, text in (("save", archive.save.__doc__), ("load", archive.load.__doc__)):
+        command = commands.add_parser(name, help=(text or "").partition("\n")[0])
+        command.add_argument("archive", type=Path)
     given = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
 
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     try:
-        report(given.stack_dir, given.sboms, console)
+        if given.command == "report":
+            report(given.stack_dir, given.sboms, console)
+        elif given.command == "save":
+            archive.save(declared(given.stack_dir), given.archive, say)
+        else:
+            archive.load(given.archive, say)
     except ImagesError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
