@@ -15,7 +15,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults status images images-save images-load down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -48,6 +48,12 @@ images-save: venv ## Save the images to one file (ARCHIVE=images.tar)
 
 images-load: venv ## Verify such a file and load its images (ARCHIVE=images.tar)
 	@python -m images load $(or $(ARCHIVE),$(error Say which file: ARCHIVE=images.tar))
+
+images-push: venv ## Push the images to a registry of yours (REGISTRY=host:port/path)
+	@python -m images push $(or $(REGISTRY),$(error Say which registry: REGISTRY=host:port/path))
+
+images-pull: venv ## Pull the images from there (REGISTRY=host:port/path)
+	@python -m images pull $(or $(REGISTRY),$(error Say which registry: REGISTRY=host:port/path))
 
 down: venv ## Stop the workstation; data stays
 	@$(playbook) playbooks/down.yml $(ARGS)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cdc_workstation.settings import connection_file
-from images import archive
+from images import archive, registry
 from images.engine import ImagesError, declared, inspect
 from images.sbom import counts, write_sbom
 
@@ -56,6 +56,9 @@ def main() -> int:
     for name, text in (("save", archive.save.__doc__), ("load", archive.load.__doc__)):
         command = commands.add_parser(name, help=(text or "").partition("\n")[0])
         command.add_argument("archive", type=Path)
+    for name, text in (("push", registry.push.__doc__), ("pull", registry.pull.__doc__)):
+        command = commands.add_parser(name, help=(text or "").partition("\n")[0])
+        command.add_argument("registry")
     given = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -67,8 +70,12 @@ def main() -> int:
             report(given.stack_dir, given.sboms, console)
         elif given.command == "save":
             archive.save(declared(given.stack_dir), given.archive, say)
-        else:
+        elif given.command == "load":
             archive.load(given.archive, say)
+        elif given.command == "push":
+            registry.push(declared(given.stack_dir), given.registry, say)
+        else:
+            registry.pull(declared(given.stack_dir), given.registry, say)
     except ImagesError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

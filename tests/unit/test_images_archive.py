@@ -12,6 +12,7 @@ import pytest
 
 from images.archive import checksum_of, verify
 from images.engine import Image, ImagesError
+from images.registry import remote
 
 FIRST, SECOND = "cdc-workstation/first:1-aaaaaaaaaaaa", "cdc-workstation/second:1-bbbbbbbbbbbb"
 
@@ -126,6 +127,17 @@ def test_the_checksum_beside_the_archive_must_be_its_own(tmp_path: Path) -> None
     checksum_of(archive).write_text(f"{'0' * 64}  images.tar\n")
     with pytest.raises(ImagesError, match=r"is not what .* was made for"):
         verify(archive)
+
+
+def test_an_image_keeps_its_name_and_tag_in_a_registry() -> None:
+    assert remote(FIRST, "localhost:5000/team/") == "localhost:5000/team/first:1-aaaaaaaaaaaa"
+    assert remote("other:5000/deep/prefix/first:1", "registry.example") == "registry.example/first:1"
+
+
+@pytest.mark.parametrize("registry", ["https://registry.example", "localhost:5000/Team", "", "a b"])
+def test_what_is_no_registry_is_refused(registry: str) -> None:
+    with pytest.raises(ImagesError, match="is no registry"):
+        remote(FIRST, registry)
 
 
 def test_an_image_tells_its_service_and_version() -> None:
