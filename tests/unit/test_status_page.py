@@ -225,29 +225,42 @@ def test_durations_are_written_for_readers(value: float | None, text: str) -> No
     assert in_seconds(value) == text
 
 
-class Prometheus(BaseHTTPRequestHandler):
-    """Answers range queries like Prometheus does: one series, with one value that is no number."""
+def registered(prefix: str) -> dict[str, Any]:
+    """What Kafka Connect tells of a connector of MySQL."""
+    config = {"connector.class": "io.debezium.connector.mysql.MySqlConnector", "topic.prefix": prefix}
+    return {"info": {"config": config}, "status": {"connector": {"state": "RUNNING"}, "tasks": [{"state": "RUNNING"}]}}
+
+
+class Services(BaseHTTPRequestHandler):
+    """Answers like Prometheus and Kafka Connect do: lags of two connectors, one series with a value that is none."""
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = parse_qs(parts.query).get("query", [""])[0]
         data: dict[str, Any] = {"result": []}
-        if parts.path == "/api/v1/alerts":
+        if parts.path == "/connectors":
+            return self.answer({"own": registered("debezium"), "a-test": registered("test")})
+        if parts.path == "/api/v1/query":
+            lags = (("debezium", "250"), ("test", "298000"))
+            data = {"result": [{"metric": {"plugin": "mysql", "name": n}, "value": [END, lag]} for n, lag in lags]}
+        elif parts.path == "/api/v1/alerts":
             data = {"alerts": [alert("ServiceDown", "critical")]}
         elif query.startswith("max by (table)"):
             data = {"result": [{"metric": {"table": "a"}, "values": [[START, "1.5"], [START + 15, "NaN"]]}]}
-        body = json.dumps({"status": "success", "data": data}).encode()
+        return self.answer({"status": "success", "data": data})
+
+    def answer(self, content: Any) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(json.dumps(content).encode())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the name in the base class
         """Say nothing."""
 
 
 @pytest.fixture
-def prometheus() -> Any:
-    server = HTTPServer(("127.0.0.1", 0), Prometheus)
+def services() -> Any:
+    server = HTTPServer(("127.0.0.1", 0), Services)
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -255,30 +268,47 @@ def prometheus() -> Any:
 
 
 def inspected(url: str) -> str:
-    labels = {"com.docker.compose.service": "prometheus", "cdc-workstation.url": url}
-    container = {"Id": "one", "Config": {"Labels": labels}, "State": {"Status": "running"}, "HostConfig": {"Memory": 1}}
-    return json.dumps([container])
+    return json.dumps(
+        [
+            {
+                "Id": name,
+                "Config": {"Labels": {"com.docker.compose.service": name, "cdc-workstation.url": url}},
+                "State": {"Status": "running"},
+                "HostConfig": {"Memory": 1},
+            }
+            for name in ("prometheus", "debezium")
+        ]
+    )
 
 
-def test_the_module_reads_prometheus_and_leaves_out_what_is_no_number(
-    module: Callable[..., dict[str, Any]], program: Callable[[str, str], dict[str, str]], prometheus: str
-) -> None:
-    script = f"case $1 in ps) echo one;; inspect) echo '{inspected(prometheus)}';; esac"
-    environment = {**program("docker", script), "no_proxy": "127.0.0.1"}
+@pytest.fixture
+def gathered(module: Callable[..., dict[str, Any]], program: Callable[[str, str], dict[str, str]]) -> Any:
+    """What the module returns where Prometheus and Kafka Connect are at an address."""
 
-    found = module("stack/library/stack_status.py", environment, project="p", history_seconds=900)
+    def at(url: str) -> dict[str, Any]:
+        script = f"case $1 in ps) echo prometheus debezium;; inspect) echo '{inspected(url)}';; esac"
+        environment = {**program("docker", script), "no_proxy": "127.0.0.1"}
+        return module("stack/library/stack_status.py", environment, project="p", history_seconds=900)
+
+    return at
+
+
+def test_the_module_reads_prometheus_and_leaves_out_what_is_no_number(gathered: Any, services: str) -> None:
+    found = gathered(services)
 
     assert found["history"]["answers"] is True
     assert found["history"]["table_lag"] == {"a": [[START, 1.5]]}
     assert "1 alert fires." in render(found, "p")
 
 
-def test_a_prometheus_that_does_not_answer_is_said(
-    module: Callable[..., dict[str, Any]], program: Callable[[str, str], dict[str, str]]
-) -> None:
-    script = f"case $1 in ps) echo one;; inspect) echo '{inspected('http://127.0.0.1:9')}';; esac"
+def test_a_connector_has_its_own_lag_beside_another_of_the_same_plugin(gathered: Any, services: str) -> None:
+    found = gathered(services)
 
-    found = module("stack/library/stack_status.py", program("docker", script), project="p", history_seconds=900)
+    assert {connector["name"]: connector["lag"] for connector in found["connectors"]} == {"own": 0.25, "a-test": 298.0}
+
+
+def test_a_prometheus_that_does_not_answer_is_said(gathered: Any) -> None:
+    found = gathered("http://127.0.0.1:9")
 
     assert found["history"]["answers"] is False
     assert "Prometheus does not answer" in render(found, "p")
