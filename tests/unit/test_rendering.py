@@ -31,6 +31,7 @@ NAMES = {
     "prometheus": {"PROMETHEUS_URL"},
     "alertmanager": {"ALERTMANAGER_URL"},
     "webhook_receiver": {"WEBHOOK_URL"},
+    "zookeeper": {"ZOOKEEPER_CONNECT"},
     "minio": {"S3_ENDPOINT_URL", "S3_REGION", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
 }
 
