@@ -16,7 +16,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults molecule status down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults molecule status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -35,14 +35,29 @@ gate: venv ## Check ports, health, memory and secrets of the running stack
 suite: venv ## Run the test suite against the running stack (WORKERS=4 shares it)
 	@$(pytest) tests/suite --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
 
-status: venv ## Show services, health, memory, URLs, connectors and lag
-	@ansible-playbook -i $(inventory) playbooks/status.yml $(ARGS)
+status: venv ## Show services, health, memory, URLs, connectors and lag (HTML=build/status.html: as a page, too)
+	@ansible-playbook -i $(inventory) playbooks/status.yml $(if $(HTML),-e stack_status_page=$(abspath $(HTML))) $(ARGS)
 
 faults: venv ## Kill and restart services while changes come (not beside other tests)
 	@$(pytest) tests/faults $(ARGS)
 
 molecule: venv ## Run a molecule scenario (SCENARIO=default; see molecule/)
 	@molecule test --scenario-name $(SCENARIO) $(ARGS)
+
+images: venv ## Show what each image contains, and write an SBOM of each
+	@python -m images report $(ARGS)
+
+images-save: venv ## Save the images to one file (ARCHIVE=images.tar)
+	@python -m images save $(or $(ARCHIVE),$(error Say which file: ARCHIVE=images.tar))
+
+images-load: venv ## Verify such a file and load its images (ARCHIVE=images.tar)
+	@python -m images load $(or $(ARCHIVE),$(error Say which file: ARCHIVE=images.tar))
+
+images-push: venv ## Push the images to a registry of yours (REGISTRY=host:port/path)
+	@python -m images push $(or $(REGISTRY),$(error Say which registry: REGISTRY=host:port/path))
+
+images-pull: venv ## Pull the images from there (REGISTRY=host:port/path)
+	@python -m images pull $(or $(REGISTRY),$(error Say which registry: REGISTRY=host:port/path))
 
 down: venv ## Stop the workstation; data stays
 	@$(playbook) playbooks/down.yml $(ARGS)

@@ -54,6 +54,14 @@ class Settings(BaseSettings):
 
     delta_sink_url: str | None = None
 
+    # Object storage: profile `storage`. Not the names of Amazon's tools, so that a developer's own account in the
+    # environment is not taken for the stack's.
+    s3_endpoint_url: str | None = None
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "delta"
+    s3_access_key_id: str = ""
+    s3_secret_access_key: SecretStr = SecretStr("")
+
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
     webhook_url: str | None = None
@@ -62,6 +70,25 @@ class Settings(BaseSettings):
 
     # What compose calls the stack: tests that restart a service, and failure evidence, need it.
     compose_project_name: str = "cdc-workstation"
+
+    def s3_storage_options(self) -> dict[str, str]:
+        """Return what delta-rs (`deltalake`) needs to read and write tables at `s3://<s3_bucket>/...`.
+
+        Writers agree by conditional puts, which MinIO has: no lock service is needed between delta-rs processes.
+
+        Raises:
+            ValueError: the stack has no object storage.
+        """
+        if self.s3_endpoint_url is None:
+            raise ValueError("The stack has no object storage: add storage to stack_profiles and run `make up`.")
+        return {
+            "AWS_ENDPOINT_URL": self.s3_endpoint_url,
+            "AWS_REGION": self.s3_region,
+            "AWS_ACCESS_KEY_ID": self.s3_access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.s3_secret_access_key.get_secret_value(),
+            "AWS_ALLOW_HTTP": "true",
+            "aws_conditional_put": "etag",
+        }
 
 
 @cache

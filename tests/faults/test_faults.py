@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from cdc_workstation.clients.prometheus import PrometheusClient
     from cdc_workstation.fixtures.spark import DeltaTableLocation
 
 pytestmark = pytest.mark.timeout(900)
@@ -88,6 +89,30 @@ def test_kafka_is_restarted(stack: Stack, tables: list[CapturedTable], writers: 
     stack.restart("kafka")
 
     ends_equal(tables, writers)
+
+
+@pytest.mark.parametrize("service", ["mysql", "postgres"])
+def test_a_database_that_stays_away_is_reported_and_its_connector_goes_on(
+    stack: Stack,
+    tables: list[CapturedTable],
+    writers: list[Writer],
+    prometheus_client: PrometheusClient,
+    service: str,
+) -> None:
+    def is_reported() -> bool:
+        found = prometheus_client.alerts("ConnectorDisconnected", plugin=service)
+        return any(alert["state"] == "firing" for alert in found)
+
+    writers[0].wait_for(50)
+    stack.container(service).stop(timeout=30)
+    until(is_reported, "ConnectorDisconnected fires", HEALTHY_SECONDS)
+    # Longer than a restart takes, and than a connector of Debezium's own settings would bear.
+    away = time.monotonic() + 60
+    until(lambda: time.monotonic() > away, "a minute has passed")
+    stack.start(service)
+
+    ends_equal(tables, writers)
+    until(lambda: not is_reported(), "ConnectorDisconnected is over", HEALTHY_SECONDS)
 
 
 def test_mysql_is_restarted(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:

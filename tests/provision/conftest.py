@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,13 @@ class SmallStack:
 
     stack_dir: Path
     variables: dict[str, Any] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
 
     def converge(self, playbook: str = "playbooks/up.yml", **variables: Any) -> Outcome:
         """Run a playbook with the stack's settings and `variables` on top."""
         given = json.dumps({**self.variables, **variables})
-        command = ["ansible-playbook", "--inventory", "inventories/laptop", "--extra-vars", given, playbook]
+        program = (*self.wrapper, "ansible-playbook")
+        command = [*program, "--inventory", "inventories/laptop", "--extra-vars", given, playbook]
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -56,6 +59,14 @@ class SmallStack:
             check=False,
         )
         return Outcome(run.returncode, run.stdout + run.stderr)
+
+    def without_network(self) -> SmallStack:
+        """The same stack, provisioned by processes that have no network but a loopback of their own.
+
+        They reach the engine through its socket, as ever; the engine itself keeps its network.
+        """
+        alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        return replace(self, wrapper=alone)
 
     def containers(self) -> dict[str, tuple[str, str]]:
         """Return service to (container id, time of its last start)."""
@@ -75,6 +86,20 @@ class SmallStack:
 def docker(*arguments: str) -> str:
     """Run the docker client and return what it printed."""
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def installed(program: str, package: str) -> str:
+    """Return where a program is that only these tests need; its Debian package is installed where it is missing."""
+    if not shutil.which(program):
+        # A package's service is not started.
+        arguments = f"name={package} install_recommends=false update_cache=true policy_rc_d=101"
+        command = ["ansible", "localhost", "--become", "--module-name=ansible.builtin.apt", f"--args={arguments}"]
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+    found = shutil.which(program)
+    assert found, f"{package} has no {program}"
+    return found
 
 
 @pytest.fixture(scope="session")

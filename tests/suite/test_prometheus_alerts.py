@@ -24,8 +24,10 @@ ALERTS = {
     "ServiceDown",
     "ConnectorFailed",
     "ConnectorTaskFailed",
+    "ConnectorDisconnected",
     "CdcLagHigh",
     "SinkTableStopped",
+    "SlotWalGrowing",
     "ErrorRateHigh",
     "DataIntegrityFailure",
 }

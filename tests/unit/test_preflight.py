@@ -187,3 +187,22 @@ def test_all_problems_are_said_at_once(preflight: Any, taken_port: int) -> None:
     problems = preflight(ports={"kafka_port": taken_port}, min_memory_mb=10**9)["problems"]
 
     assert len(problems) == 2
+
+
+def test_what_cannot_be_built_must_come_from_somewhere(preflight: Any, program: Any) -> None:
+    [problem] = preflight(_environment=program("docker", "true"), builds=False)["problems"]
+
+    assert problem.startswith("The engine has no image of kafka, and stack_build_images is false")
+    assert "make images-load" in problem
+
+
+def test_package_registries_are_left_alone_where_nothing_is_built(preflight: Any, program: Any) -> None:
+    environment = program("docker", "true")
+
+    assert preflight(_environment=environment, builds=False, registry="127.0.0.1:5000/team")["problems"] == []
+
+
+def test_a_registry_with_a_scheme_is_a_problem(preflight: Any) -> None:
+    [problem] = preflight(registry="https://registry.example/team")["problems"]
+
+    assert problem.startswith("stack_registry https://registry.example/team is none")

@@ -19,6 +19,7 @@ SPECS = {
         "kafka_log_level": {"type": "str", "choices": ["INFO", "WARN"]},
     },
     "mysql": {"mysql_port": {"type": "int"}},
+    "stack": {"stack_profiles": {"type": "list", "elements": "str", "choices": ["core", "storage"]}},
 }
 FACTS = {"distribution": "Debian", "distribution_major_version": "12", "python": {"version": {"major": 3, "minor": 11}}}
 
@@ -67,6 +68,12 @@ def test_a_value_outside_of_the_choices_names_them(setting_problems: Any) -> Non
     [problem] = setting_problems(kafka_log_level="LOUD")
 
     assert "kafka_log_level must be one of: INFO, WARN, got: LOUD" in problem
+
+
+def test_an_unknown_profile_is_named_with_those_that_there_are(setting_problems: Any) -> None:
+    [problem] = setting_problems(roles=("stack",), stack_profiles=["core", "storag"])
+
+    assert "stack_profiles must be one or more of: core, storage. Got no match for: storag" in problem
 
 
 def test_an_unknown_setting_is_named_with_the_one_that_was_meant(setting_problems: Any) -> None:

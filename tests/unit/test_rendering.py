@@ -18,6 +18,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 RENDERING = Path(__file__).parent / "rendering"
 ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/templates/compose.yml.j2"))
+# The host on the stack's own network.
+GATEWAY = "172.30.57.1"
 # What connection.env calls things (the design, section 4).
 NAMES = {
     "mysql": {"MYSQL_HOST", "MYSQL_PORT", "MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD"},
@@ -29,6 +31,8 @@ NAMES = {
     "prometheus": {"PROMETHEUS_URL"},
     "alertmanager": {"ALERTMANAGER_URL"},
     "webhook_receiver": {"WEBHOOK_URL"},
+    "zookeeper": {"ZOOKEEPER_CONNECT"},
+    "minio": {"S3_ENDPOINT_URL", "S3_REGION", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
 }
 
 # The first test waits for the run that all others look at.
@@ -98,7 +102,7 @@ def test_the_engine_builds_each_image_once(rendered: Rendered) -> None:
     tags = re.findall(r"--tag (\S+)", rendered.builds)
 
     assert len(tags) == len(set(tags)) >= len(ROLES)
-    assert all(re.fullmatch(r"cdc-workstation/[a-z-]+:[\w.]+-[0-9a-f]{12}", tag) for tag in tags), tags
+    assert all(re.fullmatch(r"cdc-workstation/[a-z-]+:[\w.-]+-[0-9a-f]{12}", tag) for tag in tags), tags
 
 
 def test_every_service_runs_an_image_of_ours(services: dict[str, Any], rendered: Rendered) -> None:
@@ -108,13 +112,17 @@ def test_every_service_runs_an_image_of_ours(services: dict[str, Any], rendered:
 
 
 def test_every_published_port_binds_loopback(services: dict[str, Any]) -> None:
-    ports = {name: service.get("ports", []) for name, service in services.items()}
+    ports = [(name, str(port)) for name, service in services.items() for port in service.get("ports", [])]
+    inside = [(name, port) for name, port in ports if port.startswith(f"{GATEWAY}:")]
 
-    assert [(n, p) for n, published in ports.items() for p in published if not str(p).startswith("127.0.0.1:")] == []
+    assert [(n, p) for n, p in set(ports) - set(inside) if not p.startswith("127.0.0.1:")] == []
+    # On the stack's own network only what is on loopback, too.
+    assert {(n, p.replace(GATEWAY, "127.0.0.1")) for n, p in inside} <= set(ports)
 
 
 def test_no_two_services_publish_one_port(services: dict[str, Any]) -> None:
-    ports = [port.split(":")[1] for service in services.values() for port in service.get("ports", [])]
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    ports = [port.split(":")[1] for port in published if not port.startswith(GATEWAY)]
 
     assert len(ports) == len(set(ports))
 
@@ -186,7 +194,7 @@ def test_connection_lines_carry_the_names_that_tools_use(rendered: Rendered, rol
     lines = (rendered.directory / "connection.d" / f"{role.replace('_', '-')}.env").read_text().splitlines()
 
     assert NAMES[role] <= {line.partition("=")[0] for line in lines}
-    assert all(re.fullmatch(r"[A-Z_]+=\S+", line) for line in lines if not line.startswith("#"))
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*=\S+", line) for line in lines if not line.startswith("#"))
 
 
 def test_scrape_targets_are_services_of_the_stack(rendered: Rendered, services: dict[str, Any]) -> None:

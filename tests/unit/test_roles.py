@@ -148,6 +148,24 @@ def test_every_pinned_release_is_kept_up_to_date(role: Path) -> None:
     assert set(pinned) <= set(watched)
 
 
+def test_profiles_that_may_be_chosen_are_those_that_there_are() -> None:
+    stack = ROOT / "roles" / "stack"
+    profiles = defaults(stack)["stack_profile_services"]
+
+    assert options(stack)["stack_profiles"]["choices"] == list(profiles)
+    assert {name for services in profiles.values() for name in services} <= {role.name for role in ROLES}
+
+
+def test_a_role_with_a_service_is_part_of_a_profile_and_of_the_playbook() -> None:
+    declared = {path.parents[1].name for path in (ROOT / "roles").glob("*/templates/compose.yml.j2")}
+    profiles = defaults(ROOT / "roles" / "stack")["stack_profile_services"]
+    [play] = load(ROOT / "playbooks" / "up.yml")
+    conditions = {entry["role"]: entry.get("when") for entry in play["roles"]}
+
+    assert declared == {name for services in profiles.values() for name in services}
+    assert {name: conditions[name] for name in declared} == {name: f"'{name}' in stack_services" for name in declared}
+
+
 def test_required_collections_are_those_that_the_ansible_package_bundles() -> None:
     bundled = Path(next(iter(ansible_collections.__path__)))
     for collection in load(ROOT / "requirements.yml")["collections"]:

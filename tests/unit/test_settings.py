@@ -86,3 +86,20 @@ def test_without_a_stack_every_service_is_absent(tmp_path: Path, monkeypatch: py
 
     assert settings.mysql_host is None
     assert settings.spark_master_url is None
+
+
+def test_delta_rs_gets_the_stacks_own_object_storage_whatever_account_is_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-somebody-else")
+    settings = Settings(s3_endpoint_url="http://127.0.0.1:9000", s3_access_key_id="cdcuser", s3_secret_access_key="key")
+
+    options = settings.s3_storage_options()
+
+    assert options["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9000"
+    assert (options["AWS_ACCESS_KEY_ID"], options["AWS_SECRET_ACCESS_KEY"]) == ("cdcuser", "key")
+
+
+def test_a_stack_without_object_storage_says_which_profile_brings_it() -> None:
+    with pytest.raises(ValueError, match="add storage to stack_profiles"):
+        Settings().s3_storage_options()

@@ -14,6 +14,7 @@ short_description: Render every file below a directory of templates
 description:
   - Returns one dictionary, relative path to content, for all files below each given directory.
   - A file that ends in C(.j2) is rendered with the task's variables and loses the suffix; others are taken as they are.
+  - A template that renders to nothing gives no file.
   - A directory that does not exist gives an empty dictionary.
 options:
   _terms:
@@ -36,7 +37,10 @@ class LookupModule(LookupBase):
             for path in sorted(p for p in root.rglob("*") if p.is_file()):
                 name = path.relative_to(root)
                 if path.suffix == ".j2":
-                    tree[str(name.with_suffix(""))] = template.run([str(path)], variables=variables)[0]
+                    text = template.run([str(path)], variables=variables)[0]
+                    # Ansible has nothing where Jinja has an empty text.
+                    if text is not None and text.strip():
+                        tree[str(name.with_suffix(""))] = text
                 else:
                     try:
                         tree[str(name)] = path.read_text(encoding="utf-8")

@@ -1,9 +1,10 @@
-"""Print how the stack is doing as tables."""
+"""Print how the stack is doing as tables, and write it as a page where one is asked for."""
 
 from __future__ import annotations
 
 import io
 import shutil
+from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -14,6 +15,8 @@ STYLES = {"healthy": "green", "running": "green", "RUNNING": "green", "starting"
 MIB = 2**20
 # A table that is piped into a file has no terminal to ask for its width.
 MIN_WIDTH, MAX_WIDTH = 100, 160
+# What the page shows of the past.
+HISTORY_SECONDS = 900
 
 display = Display()
 
@@ -31,6 +34,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         args = dict(self._task.args)
         footer = args.pop("footer", "")
+        page = args.pop("page", "")
+        if page:
+            args["history_seconds"] = HISTORY_SECONDS
         result.update(self._execute_module(module_name="stack_status", module_args=args, task_vars=task_vars))
         if result.get("failed"):
             return result
@@ -48,9 +54,28 @@ class ActionModule(ActionBase):
         if footer and result["services"]:
             console.print(footer, highlight=False, markup=False)
         display.display("\n" + text.getvalue().rstrip())
+        if page:
+            written = self._write(Path(page).expanduser().absolute(), result, args["project"])
+            if written.get("failed"):
+                return written
         result["changed"] = False
         # The tables are the output; the callback need not print the data as well.
         return {"changed": False}
+
+    @staticmethod
+    def _write(page, status, project):
+        """Write the page here, on the controller."""
+        try:
+            from cdc_workstation.status_page import render
+        except ImportError as error:
+            return {"failed": True, "msg": f"The page needs the project's environment (`make venv`): {error}."}
+        try:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(render(status, project), encoding="utf-8")
+        except OSError as error:
+            return {"failed": True, "msg": f"The page could not be written: {error}."}
+        display.display(f"\nThe page: {page.as_uri()}")
+        return {}
 
     @staticmethod
     def _colour() -> bool:

@@ -27,6 +27,8 @@ options:
   disk_path: {type: path, default: /var/lib/docker, description: Where the engine keeps its data.}
   services: {type: list, elements: str, required: true, description: Services whose images are to be there.}
   image_prefix: {type: str, required: true, description: The prefix of the stack's images.}
+  registry: {type: str, default: "", description: The registry that images are pulled from.}
+  builds: {type: bool, default: true, description: Whether images that are missing are built.}
   debian_mirror: {type: str, default: "", description: The Debian mirror that the user set.}
   python: {type: str, required: true, description: The interpreter whose package index is asked.}
   may_become_root: {type: bool, required: true, description: Whether a password for sudo was given.}
@@ -53,6 +55,8 @@ ROUTES = Path("/proc/net/route")
 # What the engine calls the bridges of its networks: they outlast an engine that was stopped.
 ENGINE_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 CONNECT_SECONDS = 5
+# <host>[:<port>][/<path>], as the engine's references have it.
+REGISTRY = re.compile(r"[\w.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 
 
 def listening_inodes(address: str) -> dict[int, set[str]]:
@@ -224,7 +228,7 @@ def refuses(url: str) -> str:
 
 def registry_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     """Ask the registries that the user's own configuration names, where something is still to be built."""
-    if not missing:
+    if not missing or not module.params["builds"]:
         return []
     problems = []
     code, out, _ = module.run_command(
@@ -251,6 +255,20 @@ def registry_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     return problems
 
 
+def image_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
+    """Look at the ways by which images come that are not built here."""
+    registry = module.params["registry"].rstrip("/")
+    problems = []
+    if registry and not REGISTRY.fullmatch(registry):
+        problems.append(f"stack_registry {registry} is none: write host:port/path, without https:// and in lower case.")
+    if missing and not registry and not module.params["builds"]:
+        problems.append(
+            f"The engine has no image of {', '.join(missing)}, and stack_build_images is false: load them "
+            "(`make images-load ARCHIVE=...`), set stack_registry, or let them be built."
+        )
+    return problems
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -264,6 +282,8 @@ def main() -> None:
             "disk_path": {"type": "path", "default": "/var/lib/docker"},
             "services": {"type": "list", "elements": "str", "required": True},
             "image_prefix": {"type": "str", "required": True},
+            "registry": {"type": "str", "default": ""},
+            "builds": {"type": "bool", "default": True},
             "debian_mirror": {"type": "str", "default": ""},
             "python": {"type": "str", "required": True},
             "may_become_root": {"type": "bool", "required": True},
@@ -279,6 +299,7 @@ def main() -> None:
         *network_problems(module),
         *root_problems(module),
         *registry_problems(module, missing),
+        *image_problems(module, missing),
     ]
     module.exit_json(changed=False, problems=problems)
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
+import time
 import urllib.parse
 import urllib.request
 
@@ -18,6 +20,7 @@ description:
   - The action plugin of the same name prints it as a table.
 options:
   project: {type: str, required: true, description: The compose project.}
+  history_seconds: {type: int, default: 0, description: How far back Prometheus is asked; 0 leaves it out.}
 author: cdc-workstation
 """
 
@@ -44,10 +47,29 @@ tables:
   type: list
   elements: dict
   returned: always
+history:
+  description: >-
+    What Prometheus knows of the last O(history_seconds), as lists of time and value, and the alerts of now; empty where
+    it is not asked, `answers` is false where it does not answer.
+  type: dict
+  returned: always
 """
 
 # The JMX exporter of the role debezium names its labels: the plugin, for example mysql, and the topic prefix.
-LAG_QUERY = 'max by (plugin) (debezium_metrics_MilliSecondsBehindSource{context="streaming"} >= 0)'
+LAG_QUERY = 'max by (plugin, name) (debezium_metrics_MilliSecondsBehindSource{context="streaming"} >= 0)'
+
+# Over time, in seconds. Debezium and the sink keep the lag of the last change for as long as no other comes: only that
+# of a recent one says something.
+HISTORY_STEP_SECONDS = 15
+CONNECTOR_LAG_HISTORY = (
+    'max by (plugin, name) (debezium_metrics_MilliSecondsBehindSource{context="streaming"} / 1000 >= 0'
+    ' and debezium_metrics_MilliSecondsSinceLastEvent{context="streaming"} < 60000)'
+)
+TABLE_LAG_HISTORY = (
+    "max by (table) (cdc_sink_lag_seconds and (cdc_sink_lag_offsets > 0 or changes(cdc_sink_table_version[1m]) > 0))"
+)
+TABLE_RATE_HISTORY = "sum by (table) (rate(cdc_sink_rows_applied_total[1m]))"
+ALERT_HISTORY = "ALERTS"
 
 # A line of Prometheus' text format, of a metric that the Delta sink has for each table.
 SAMPLE = re.compile(r'^cdc_sink_(\w+)\{(?=[^}]*table="([^"]+)")[^}]*\} (\S+)$', re.MULTILINE)
@@ -129,6 +151,12 @@ def services(module):
     return sorted(found, key=lambda service: service["name"])
 
 
+def plugin_of(config):
+    """Return the plugin of a connector's configuration as the exporter calls it: `mysql`, `postgres`."""
+    # io.debezium.connector.postgresql.PostgresConnector registers its beans as debezium.postgres.
+    return config.get("connector.class", "").rsplit(".", 1)[-1].removesuffix("Connector").lower()
+
+
 def connectors(debezium, prometheus):
     """Return the connectors with the states of their tasks and, where Prometheus runs, their lag in seconds."""
     answer = fetch(f"{debezium}/connectors?expand=status&expand=info") if debezium else None
@@ -137,12 +165,12 @@ def connectors(debezium, prometheus):
         query = urllib.parse.urlencode({"query": LAG_QUERY})
         result = fetch(f"{prometheus}/api/v1/query?{query}") or {}
         for sample in result.get("data", {}).get("result", []):
-            lags[sample["metric"]["plugin"]] = float(sample["value"][1]) / 1000
+            lags[sample["metric"]["plugin"], sample["metric"]["name"]] = float(sample["value"][1]) / 1000
     found = []
     for name, entry in sorted((answer or {}).items()):
         # A connector that was registered a moment ago has no status yet.
         config = entry.get("info", {}).get("config", {})
-        plugin = config.get("connector.class", "").removeprefix("io.debezium.connector.")
+        plugin = plugin_of(config)
         status = entry.get("status", {"connector": {"state": "UNASSIGNED"}, "tasks": []})
         found.append(
             {
@@ -150,7 +178,9 @@ def connectors(debezium, prometheus):
                 "state": status["connector"]["state"],
                 "tasks": [task["state"] for task in status["tasks"]],
                 "trace": next((task["trace"] for task in status["tasks"] if "trace" in task), ""),
-                "lag": next((lag for name, lag in lags.items() if plugin.startswith(name)), None),
+                "plugin": plugin,
+                "prefix": config.get("topic.prefix", ""),
+                "lag": lags.get((plugin, config.get("topic.prefix"))),
             }
         )
     return found
@@ -178,11 +208,49 @@ def tables(metrics):
     ]
 
 
+def series(prometheus, query, start, end):
+    """Return the labels and the `[time, value]` of each series of a range query, or None where nobody answers."""
+    parameters = urllib.parse.urlencode({"query": query, "start": start, "end": end, "step": HISTORY_STEP_SECONDS})
+    answer = fetch(f"{prometheus}/api/v1/query_range?{parameters}")
+    if answer is None:
+        return None
+    return [
+        (found["metric"], [[at, float(value)] for at, value in found["values"] if math.isfinite(float(value))])
+        for found in answer.get("data", {}).get("result", [])
+    ]
+
+
+def history(prometheus, seconds):
+    """Return what Prometheus knows of the last `seconds`: lag, changes and alerts over time, and the alerts of now."""
+    end = time.time()
+    start = end - seconds
+    queries = (CONNECTOR_LAG_HISTORY, TABLE_LAG_HISTORY, TABLE_RATE_HISTORY, ALERT_HISTORY)
+    found = [series(prometheus, query, start, end) for query in queries] if prometheus else [None]
+    alerts = fetch(f"{prometheus}/api/v1/alerts") if prometheus else None
+    if None in found or alerts is None:
+        return {"answers": False, "start": start, "end": end, "step": HISTORY_STEP_SECONDS}
+    connector_lag, table_lag, table_rate, alert_states = found
+    return {
+        "answers": True,
+        "start": start,
+        "end": end,
+        "step": HISTORY_STEP_SECONDS,
+        "connector_lag": [
+            {"plugin": labels["plugin"], "prefix": labels["name"], "points": points} for labels, points in connector_lag
+        ],
+        "table_lag": {labels["table"]: points for labels, points in table_lag},
+        "table_rate": {labels["table"]: points for labels, points in table_rate},
+        "alert_states": [{"labels": labels, "points": points} for labels, points in alert_states],
+        "alerts": alerts["data"]["alerts"],
+    }
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "project": {"type": "str", "required": True},
+            "history_seconds": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -194,6 +262,9 @@ def main():
         services=found,
         connectors=connectors(urls.get("debezium"), urls.get("prometheus")),
         tables=tables(fetch_text(f"{sink}/metrics") if sink else None),
+        history=history(urls.get("prometheus"), module.params["history_seconds"])
+        if module.params["history_seconds"]
+        else {},
     )
 
 

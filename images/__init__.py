@@ -1,0 +1,1 @@
+"""The stack's images: what they contain, and how they get to other machines."""
