@@ -103,6 +103,7 @@ def test_an_archive_is_all_that_a_machine_without_network_needs(
 ) -> None:
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("only root may take the network away")
+    installed("ip", "iproute2")
     offline = small_stack.without_network()
     archive = tmp_path / "images.tar"
     save(copies, archive, silent)
