@@ -91,6 +91,24 @@ def test_a_service_that_never_gets_healthy_shows_its_last_words_and_the_old_one_
     assert health.split() == ["healthy", str(192 * 2**20)]
 
 
+def test_a_new_service_that_fails_leaves_nothing_in_the_way_of_the_next_try(small_stack: SmallStack) -> None:
+    before, files = small_stack.containers(), small_stack.files()
+    more = {"stack_services": [*small_stack.variables["stack_services"], "prometheus"], "prometheus_port": 29090}
+    # Started again and again: the kernel ends it each time.
+    failed = small_stack.converge(**more, prometheus_memory="8m")
+    assert failed.code != 0
+    assert "prometheus is " in failed.output
+    assert "out of memory" in failed.output
+    assert small_stack.files() == files
+
+    mended = small_stack.converge(**more)
+
+    assert mended.code == 0, mended.output
+    assert set(small_stack.containers()) == {*before, "prometheus"}
+    assert small_stack.converge().code == 0
+    assert small_stack.containers() == before
+
+
 @pytest.mark.usefixtures("untouched")
 def test_a_taken_network_range_is_reported(small_stack: SmallStack) -> None:
     docker("network", "create", "--subnet", "172.30.254.0/24", "cdc-provision-neighbour")

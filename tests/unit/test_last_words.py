@@ -24,7 +24,8 @@ def last_words(module: Any, program: Any) -> Any:
         names = " ".join(one["Id"] for one in containers)
         answers = (
             f"case $1 in ps) echo {names};; inspect) echo '{json.dumps(containers)}';; "
-            'logs) for last; do :; done; echo "$last says goodbye" >&2;; esac'
+            'logs) for last; do :; done; echo "$last says goodbye" >&2;; '
+            'events) case "$*" in *container=starved*) echo oom;; esac;; esac'
         )
         run = partial(module, "compose_project/library/last_words.py", project="cdc-workstation")
         services: list[dict[str, str]] = run(_environment=program("docker", answers))["services"]
@@ -40,13 +41,24 @@ def test_healthy_services_have_nothing_to_say(last_words: Any) -> None:
 def test_a_service_that_ended_says_how_and_shows_its_log(last_words: Any) -> None:
     [kafka] = last_words(container("kafka", Status="exited", ExitCode=1), container("mysql"))
 
-    assert kafka == {"name": "kafka", "state": "exited with code 1", "log": "kafka says goodbye"}
+    assert kafka == {
+        "name": "kafka",
+        "container": "kafka",
+        "state": "exited with code 1",
+        "log": "kafka says goodbye",
+    }
 
 
 def test_a_service_that_was_killed_for_memory_says_so(last_words: Any) -> None:
     [kafka] = last_words(container("kafka", Status="exited", ExitCode=137, OOMKilled=True))
 
     assert kafka["state"] == "exited with code 137, out of memory"
+
+
+def test_a_service_that_is_started_again_and_again_says_why(last_words: Any) -> None:
+    [starved] = last_words(container("starved", Health=health("starting")) | {"RestartCount": 3})
+
+    assert starved["state"] == "starting after 3 restart(s), out of memory"
 
 
 def test_an_unhealthy_service_shows_what_its_health_check_says(last_words: Any) -> None:

@@ -23,11 +23,20 @@ EXAMPLES = """
 
 RETURN = """
 services:
-  description: Name, state and log of every service that is not running or not healthy.
+  description: Name, container, state and log of every service that is not running or not healthy.
   type: list
   elements: dict
   returned: always
 """
+
+
+def killed_for_memory(module: AnsibleModule, container: str) -> bool:
+    """Tell whether the kernel killed it lately: once it was started again, its state no longer says so."""
+    window = ["--since", "15m", "--until", "0s"]
+    _, out, _ = module.run_command(
+        ["docker", "events", *window, "--filter", f"container={container}", "--filter=event=oom"]
+    )
+    return bool(out.strip())
 
 
 def main() -> None:
@@ -57,13 +66,22 @@ def main() -> None:
         _, out, err = module.run_command(["docker", "logs", "--tail", str(module.params["lines"]), container["Id"]])
         described = state["Status"] if state["Status"] != "running" else health
         if state["Status"] == "exited":
-            described = f"exited with code {state['ExitCode']}" + (", out of memory" if state["OOMKilled"] else "")
+            described = f"exited with code {state['ExitCode']}"
+        if container.get("RestartCount"):
+            described += f" after {container['RestartCount']} restart(s)"
+        if state["OOMKilled"] or killed_for_memory(module, container["Id"]):
+            described += ", out of memory"
         log = (out + err).strip() or "(nothing)"
-        if described == "unhealthy":
+        if health == "unhealthy":
             probes = [probe["Output"].strip() for probe in state["Health"]["Log"] if probe["ExitCode"] != 0]
             log += f"\nIts health check says: {probes[-1]}" if probes else ""
         services.append(
-            {"name": container["Config"]["Labels"]["com.docker.compose.service"], "state": described, "log": log}
+            {
+                "name": container["Config"]["Labels"]["com.docker.compose.service"],
+                "container": container["Id"],
+                "state": described,
+                "log": log,
+            }
         )
     module.exit_json(changed=False, services=services)
 
