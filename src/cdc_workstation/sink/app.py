@@ -24,7 +24,7 @@ from pyspark.sql.streaming import StreamingQuery
 from cdc_workstation.sink import metrics
 from cdc_workstation.sink.canary import Canary
 from cdc_workstation.sink.events import Record
-from cdc_workstation.sink.kafka import Admin
+from cdc_workstation.sink.kafka import Admin, client_properties
 from cdc_workstation.sink.settings import SinkSettings
 from cdc_workstation.sink.table import Table
 
@@ -173,7 +173,9 @@ class Sink:
         log.info("Reading %d topics", len(starting))
         reader = self.spark.readStream.format("kafka").options(
             **{
-                "kafka.bootstrap.servers": self.settings.bootstrap_servers,
+                **{
+                    f"kafka.{name}": value for name, value in client_properties(self.settings.bootstrap_servers).items()
+                },
                 "subscribePattern": self.pattern.pattern,
                 "startingOffsets": json.dumps(starting),
                 # A gap concerns one table, which stops; it must not end the query of all.

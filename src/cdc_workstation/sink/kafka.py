@@ -9,13 +9,27 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 
+def client_properties(bootstrap_servers: str) -> dict[str, str]:
+    """Return what all clients of the sink have in common.
+
+    A client asks for the offsets of a topic that was deleted a moment ago until its time is up, a minute by default,
+    and all tables would wait as long.
+    """
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "default.api.timeout.ms": "10000",
+        "request.timeout.ms": "10000",
+    }
+
+
 class Admin:
     """Topics with their ids and offsets."""
 
     def __init__(self, spark: SparkSession, bootstrap_servers: str) -> None:
         self._jvm: Any = spark._jvm
         properties = self._jvm.java.util.Properties()
-        properties.put("bootstrap.servers", bootstrap_servers)
+        for name, value in client_properties(bootstrap_servers).items():
+            properties.put(name, value)
         properties.put("client.id", "delta-sink-admin")
         self._client = self._jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
         self._partitions: dict[str, list[int]] = {}
