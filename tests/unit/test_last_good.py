@@ -82,10 +82,15 @@ def test_a_service_that_was_new_is_not_started_with_the_old_ones(last_good: Any,
     (stack / "mysql").mkdir()
     (stack / "mysql" / "compose.yml").write_text("broken\n")
 
+    (stack / "connection.d/spark.env").write_text("SPARK=new\n")
+    (stack / "targets/spark.json").write_text("[]\n")
+
     last_good(state="restored")
 
     assert not (stack / "mysql").exists()
     assert (stack / "kafka").exists()
+    assert not (stack / "connection.d/spark.env").exists()
+    assert not (stack / "targets/spark.json").exists()
 
 
 def test_secrets_outlive_a_restored_state(last_good: Any, stack: Path) -> None:

@@ -30,6 +30,8 @@ found:
 """
 
 COPY = ".last-good"
+# Directories in which each service has a file.
+SHARED = ("connection.d", "targets")
 
 
 def restore(source: Path, dest: Path) -> None:
@@ -58,7 +60,7 @@ def main() -> None:
     stack = Path(module.params["stack_dir"])
     copy = stack / COPY
     found = copy.is_dir()
-    parts = [path for path in ("compose.yml", "connection.env", "connection.d", "targets") if (stack / path).exists()]
+    parts = [path for path in ("compose.yml", "connection.env", *SHARED) if (stack / path).exists()]
     if module.check_mode:
         module.exit_json(changed=True, found=found)
     if module.params["state"] == "saved":
@@ -93,6 +95,10 @@ def main() -> None:
             for file in path.glob("*"):
                 if file.is_file():
                     shutil.copy2(file, stack / path.name / file.name)
+        for name in SHARED:
+            for file in (stack / name).glob("*"):
+                if file.is_file() and not (copy / name / file.name).exists():
+                    file.unlink()
         # A service that was not there in the last good state must not be started with it.
         for fragment in stack.glob("[!.]*/compose.yml"):
             if not (copy / fragment.parent.name).exists():
