@@ -77,7 +77,7 @@ def main() -> int:
         else:
             registry.pull(declared(given.stack_dir), given.registry, say)
     except ImagesError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

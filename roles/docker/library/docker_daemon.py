@@ -119,12 +119,16 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True)
     alone = not engines_running()
+
+    def report(started_by: str) -> None:
+        removed = remove_orphaned_bridges(module) if alone else []
+        module.exit_json(changed=True, started_by=started_by, removed_bridges=removed)
+
     # A script that fails leaves no engine behind, and one that claims success may have none either: both are asked.
     if Path("/etc/init.d/docker").exists() and shutil.which("service", path=PATH):
         code, _, _ = module.run_command(["service", "docker", "start"])
         if code == 0 and wait(module, time.monotonic() + module.params["timeout"] / 3, None):
-            removed = remove_orphaned_bridges(module) if alone else []
-            module.exit_json(changed=True, started_by="service", removed_bridges=removed)
+            report("service")
     remove_stale_pid_file()
     # The engine pulls and pushes through the same proxies as its user.
     proxies = {name: value for name, value in os.environ.items() if name.lower() in PROXIES}
@@ -141,8 +145,7 @@ def main() -> None:
     if not wait(module, time.monotonic() + module.params["timeout"], process):
         tail = "\n".join(Path(module.params["log"]).read_text(errors="replace").splitlines()[-15:])
         module.fail_json(msg=f"The engine did not start. The end of {module.params['log']}:\n{tail}")
-    removed = remove_orphaned_bridges(module) if alone else []
-    module.exit_json(changed=True, started_by="dockerd", removed_bridges=removed)
+    report("dockerd")
 
 
 if __name__ == "__main__":

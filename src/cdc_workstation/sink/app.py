@@ -164,11 +164,11 @@ class Sink:
         for name in self.ids:
             if name not in self.topics and earliest[name] == latest[name] and not self.settings.path_of(name).exists():
                 # Empty, as one that the broker made again after it was deleted: shown once something comes.
-                starting[name] = {str(partition): offset for partition, offset in earliest[name].items()}
-                continue
-            topic = self._topic(name)
-            topic.failed_at = None
-            offsets = topic.table.open(self.ids[name], earliest[name])
+                offsets = earliest[name]
+            else:
+                topic = self._topic(name)
+                topic.failed_at = None
+                offsets = topic.table.open(self.ids[name], earliest[name])
             starting[name] = {str(partition): offset for partition, offset in offsets.items()}
         log.info("Reading %d topics", len(starting))
         reader = self.spark.readStream.format("kafka").options(
