@@ -7,7 +7,7 @@ import re
 import pytest
 from deployment import Deployment, mebibytes
 
-OPTIONAL = {"minio", "grafana", "loki", "zookeeper"}
+OPTIONAL = {"minio", "grafana", "loki", "alloy", "zookeeper"}
 CORE = re.compile(r"spark-.*|alertmanager|webhook-receiver")
 UNITS = {"": 1, "MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 

@@ -18,6 +18,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 RENDERING = Path(__file__).parent / "rendering"
 ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/templates/compose.yml.j2"))
+DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 # The host on the stack's own network.
 GATEWAY = "172.30.57.1"
 # What connection.env calls things (the design, section 4).
@@ -32,6 +33,8 @@ NAMES = {
     "alertmanager": {"ALERTMANAGER_URL"},
     "webhook_receiver": {"WEBHOOK_URL"},
     "zookeeper": {"ZOOKEEPER_CONNECT"},
+    "grafana": {"GRAFANA_URL"},
+    "loki": {"LOKI_URL"},
     "minio": {"S3_ENDPOINT_URL", "S3_REGION", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
 }
 
@@ -52,14 +55,13 @@ class Rendered:
             yield from yaml.safe_load(path.read_text())["services"].items()
 
 
-@pytest.fixture(scope="session")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """Declare every service into a directory of its own, with an engine that only says yes."""
-    directory = tmp_path_factory.mktemp("rendered")
+def declare(directory: Path, roles: list[str], **settings: Any) -> Rendered:
+    """Declare services into a directory of their own, with an engine that only says yes."""
     stack, log = directory / "stack", directory / "engine.log"
     log.touch()
     variables = {
-        "declared_services": ROLES,
+        **settings,
+        "declared_services": roles,
         "stack_dir": str(stack),
         "stack_delta_tables_dir": str(directory / "delta-tables"),
         "stack_base_images": {suite: f"example/debian:{suite}" for suite in ("bookworm", "trixie")},
@@ -84,6 +86,19 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     )
     assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
     return Rendered(stack, log.read_text())
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """Every service, with its defaults."""
+    return declare(tmp_path_factory.mktemp("rendered"), ROLES)
+
+
+@pytest.fixture(scope="session")
+def with_logs(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """A service, and the profiles that draw it and keep its logs."""
+    roles = ["alertmanager", "grafana", "loki"]
+    return declare(tmp_path_factory.mktemp("with-logs"), roles, stack_services=roles)
 
 
 @pytest.fixture(scope="session")
@@ -210,6 +225,44 @@ def test_a_service_can_be_deployed_without_the_others(services: dict[str, Any]) 
         waits = service.get("depends_on", {})
         needed = [n for n in waits if isinstance(waits, list) or waits[n].get("required", True)]
         assert [n for n in needed if own.get(n) != own.get(name)] == [], name
+
+
+def provisioned(rendered: Rendered, what: str) -> list[dict[str, Any]]:
+    """Return what Grafana is provisioned with."""
+    found: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+        (rendered.directory / "grafana" / "config" / what / "stack.yml").read_text()
+    )
+    return found["providers" if what == "dashboards" else what]
+
+
+def test_grafana_is_given_the_dashboards_of_the_repository(with_logs: Rendered) -> None:
+    config, mounted = with_logs.directory / "grafana" / "config", Path("/etc/grafana/provisioning")
+    paths = [Path(one["options"]["path"]) for one in provisioned(with_logs, "dashboards")]
+    given = {file.name: file for path in paths for file in (config / path.relative_to(mounted)).iterdir()}
+
+    assert {name: file.read_bytes() for name, file in given.items()} == {
+        file.name: file.read_bytes() for file in DASHBOARDS
+    }
+
+
+def test_grafana_has_every_data_source_that_the_dashboards_ask(with_logs: Rendered, rendered: Rendered) -> None:
+    asked = set(re.findall(r'"uid": "(prometheus|loki)"', "".join(p.read_text() for p in DASHBOARDS)))
+
+    assert asked <= {source["uid"] for source in provisioned(with_logs, "datasources")}
+    # Where nobody keeps logs, there is nothing to show of them.
+    assert "loki" not in {source["uid"] for source in provisioned(rendered, "datasources")}
+    assert [one["name"] for one in provisioned(rendered, "dashboards")] == ["pipeline"]
+
+
+def test_with_loki_the_engine_sends_the_lines_of_all_others_to_it(with_logs: Rendered, rendered: Rendered) -> None:
+    services = dict(with_logs.fragments())
+    drivers = {name: service["logging"]["driver"] for name, service in services.items()}
+    [listening] = services["alloy"]["ports"]
+    sent_to = services["alertmanager"]["logging"]["options"]["gelf-address"]
+
+    assert drivers == {"alertmanager": "gelf", "grafana": "gelf", "loki": "json-file", "alloy": "json-file"}
+    assert f"{sent_to}:12201/udp" == f"udp://{listening}"
+    assert {service["logging"]["driver"] for _, service in rendered.fragments()} == {"json-file"}
 
 
 def owners(services: dict[str, Any]) -> list[tuple[Path, str]]:

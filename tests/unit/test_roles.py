@@ -148,6 +148,18 @@ def test_every_pinned_release_is_kept_up_to_date(role: Path) -> None:
     assert set(pinned) <= set(watched)
 
 
+@each_role
+def test_what_comes_from_a_hub_is_named_by_its_digest_where_preflight_looks(role: Path) -> None:
+    dockerfile = role / "templates" / "build" / "Dockerfile.j2"
+    taken = re.findall(
+        r"\$\{IMAGE_HUB\}/(.*?)(?: AS \w+)?$", dockerfile.read_text() if dockerfile.exists() else "", re.M
+    )
+    images = {name: value for name, value in defaults(role).items() if name.endswith("_image")}
+
+    assert taken == [f"{{{{ {name} }}}}" for name in images]
+    assert all(re.fullmatch(r"[\w/]+:[\w.]+@sha256:[0-9a-f]{64}", value) for value in images.values())
+
+
 def test_profiles_that_may_be_chosen_are_those_that_there_are() -> None:
     stack = ROOT / "roles" / "stack"
     profiles = defaults(stack)["stack_profile_services"]
