@@ -7,8 +7,11 @@ import runpy
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -206,3 +209,140 @@ def test_a_registry_with_a_scheme_is_a_problem(preflight: Any) -> None:
     [problem] = preflight(registry="https://registry.example/team")["problems"]
 
     assert problem.startswith("stack_registry https://registry.example/team is none")
+
+
+DIGEST = f"sha256:{'0' * 64}"
+HUB_IMAGES = {
+    "grafana": {"grafana_image": f"grafana/grafana:12.3.1@{DIGEST}"},
+    "loki": {"loki_image": f"grafana/loki:3.6.3@{DIGEST}", "loki_alloy_image": f"grafana/alloy:v1.12.1@{DIGEST}"},
+}
+PROFILES = {"core": ["kafka"], "dashboards": ["grafana"], "logs": ["loki"]}
+
+
+@dataclass
+class Registry:
+    """A registry on loopback, by its HTTP API: what it has, and what it was asked for."""
+
+    address: str = ""
+    has: set[str] = field(default_factory=set)
+    asks_for_a_login: bool = False
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    state = Registry()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.asked.append(self.path)
+            self.send_response(401 if state.asks_for_a_login else 200 if self.path in state.has else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        state.address = f"127.0.0.1:{server.server_port}"
+        yield state
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address on loopback where nothing listens, and nothing will meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.fixture
+def hub_problems(preflight: Any) -> Any:
+    """Return the problems of a machine that has everything but the images of these services."""
+
+    def problems(*services: str, **arguments: Any) -> list[str]:
+        images = {service: HUB_IMAGES[service] for service in services}
+        # Packages are not what this is about: pip, the only one that answers for itself, is said to be there.
+        given = {"services": list(services), "hub_images": images, "profiles": PROFILES, "python": "true", **arguments}
+        found: list[str] = preflight(**given)["problems"]
+        return found
+
+    return problems
+
+
+def test_a_hub_that_has_the_image_is_no_problem(hub_problems: Any, registry: Registry) -> None:
+    registry.has = {f"/v2/mirror/grafana/grafana/manifests/{DIGEST}"}
+
+    assert hub_problems("grafana", image_hub=f"{registry.address}/mirror") == []
+    assert registry.asked == [f"/v2/mirror/grafana/grafana/manifests/{DIGEST}"]
+
+
+def test_a_hub_that_wants_a_login_is_left_to_the_engine(hub_problems: Any, registry: Registry) -> None:
+    registry.asks_for_a_login = True
+
+    assert hub_problems("grafana", image_hub=registry.address) == []
+
+
+def test_a_hub_that_cannot_be_reached_says_which_profile_needs_it_and_what_to_do(
+    hub_problems: Any, nobody: str
+) -> None:
+    [problem] = hub_problems("grafana", image_hub=nobody)
+
+    assert problem.startswith(
+        f"The profile dashboards needs an image that is on hubs alone, and {nobody} does not give grafana/grafana ("
+    )
+    assert "Connection refused" in problem
+    assert "set stack_image_hub to a mirror that does, or stack_registry to a registry of yours" in problem
+    assert "or leave dashboards out: `make status HTML=build/status.html` draws the pipeline without it." in problem
+
+
+def test_each_profile_has_one_sentence(hub_problems: Any, nobody: str) -> None:
+    problems = hub_problems("grafana", "loki", image_hub=nobody)
+
+    assert [problem.partition(" needs ")[0] for problem in problems] == ["The profile dashboards", "The profile logs"]
+
+
+def test_a_mirror_that_lacks_one_image_names_that_one(hub_problems: Any, registry: Registry) -> None:
+    registry.has = {f"/v2/grafana/loki/manifests/{DIGEST}"}
+
+    [problem] = hub_problems("loki", image_hub=registry.address)
+
+    assert f"{registry.address} does not give grafana/alloy (it is not there)" in problem
+
+
+def test_a_hub_with_a_scheme_is_a_problem(hub_problems: Any) -> None:
+    [problem] = hub_problems("grafana", image_hub="https://registry.example")
+
+    assert problem.startswith("stack_image_hub https://registry.example is none: write host:port/path")
+
+
+def test_an_image_without_its_digest_is_a_problem_before_it_is_needed(preflight: Any, nobody: str) -> None:
+    images = {"kafka": {"grafana_image": "grafana/grafana:latest"}}
+
+    [problem] = preflight(hub_images=images, image_hub=nobody)["problems"]
+
+    assert problem == "grafana_image grafana/grafana:latest has no digest: write name:tag@sha256:<64 digits>."
+
+
+def test_nobody_asks_the_hub_for_what_the_engine_has(preflight: Any, registry: Registry) -> None:
+    images = {"kafka": HUB_IMAGES["grafana"]}
+
+    assert preflight(hub_images=images, image_hub=registry.address)["problems"] == []
+    assert registry.asked == []
+
+
+def test_nobody_asks_the_hub_for_what_the_users_registry_has(
+    hub_problems: Any, registry: Registry, nobody: str
+) -> None:
+    registry.has = {"/v2/team/grafana/tags/list"}
+
+    assert hub_problems("grafana", image_hub=nobody, registry=f"{registry.address}/team") == []
+
+
+def test_nobody_asks_the_hub_where_nothing_is_built(hub_problems: Any, registry: Registry, nobody: str) -> None:
+    assert hub_problems("grafana", image_hub=registry.address, registry=nobody, builds=False) == []
+    assert registry.asked == []

@@ -39,9 +39,15 @@ class ActionModule(ActionBase):
                 for name in specs[role]
                 if name.endswith("_port") and specs[role][name].get("type") == "int" and name in task_vars
             }
+            # What a role takes from a hub is named by its variables `..._image`.
+            images = {
+                role: {n: self._value(n, task_vars) for n in specs[role] if n.endswith("_image") and n in task_vars}
+                for role in wanted
+            }
+            hub_images = {role: named for role, named in images.items() if named}
             module = self._execute_module(
                 module_name="preflight",
-                module_args={**self._task.args["machine"], "ports": ports},
+                module_args={**self._task.args["machine"], "ports": ports, "hub_images": hub_images},
                 task_vars=task_vars,
             )
             if module.get("failed"):

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import json
 import os
 import re
 import shutil
 import socket
+import urllib.error
 import urllib.parse
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
 
 DOCUMENTATION = """
 module: preflight
@@ -29,6 +32,9 @@ options:
   image_prefix: {type: str, required: true, description: The prefix of the stack's images.}
   registry: {type: str, default: "", description: The registry that images are pulled from.}
   builds: {type: bool, default: true, description: Whether images that are missing are built.}
+  image_hub: {type: str, default: docker.io, description: The hub that images are pulled from which nobody can build.}
+  hub_images: {type: dict, default: {}, description: "Role to its images of the hub, each by its variable."}
+  profiles: {type: dict, default: {}, description: Profile to the roles that it stands for.}
   debian_mirror: {type: str, default: "", description: The Debian mirror that the user set.}
   python: {type: str, required: true, description: The interpreter whose package index is asked.}
   may_become_root: {type: bool, required: true, description: Whether a password for sudo was given.}
@@ -57,6 +63,14 @@ ENGINE_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 CONNECT_SECONDS = 5
 # <host>[:<port>][/<path>], as the engine's references have it.
 REGISTRY = re.compile(r"[\w.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
+PINNED = re.compile(r"(?P<name>[a-z0-9._/-]+):(?P<tag>[\w.-]+)@(?P<digest>sha256:[0-9a-f]{64})")
+# What the engine makes of the default hub's name, and where it speaks HTTP unasked (distribution/reference, moby).
+DEFAULT_HUB = {"docker.io": "registry-1.docker.io"}
+LOOPBACK = re.compile(r"(localhost|127(\.\d+){3})(:\d+)?")
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+)
 
 
 def listening_inodes(address: str) -> dict[int, set[str]]:
@@ -269,6 +283,62 @@ def image_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     return problems
 
 
+def withholds(registry: str, path: str) -> str:
+    """Say why a registry does not give what is at `path` (OCI distribution); empty where it does."""
+    host, _, prefix = registry.partition("/")
+    local = LOOPBACK.fullmatch(host) is not None
+    url = "/".join(filter(None, (DEFAULT_HUB.get(host, host), "v2", prefix, path)))
+    reasons = []
+    # HTTP on another machine is for the engine to allow (`insecure-registries`), and it says so when it does not.
+    for scheme in ("http",) if local else ("https", "http"):
+        try:
+            open_url(f"{scheme}://{url}", headers={"Accept": MANIFESTS}, timeout=CONNECT_SECONDS, use_proxy=not local)
+            return ""
+        except urllib.error.HTTPError as error:
+            # The engine may have a login, or gets a token from the hub.
+            if error.code == 401:
+                return ""
+            reasons.append("it is not there" if error.code == 404 else f"the answer is {error.code}")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reasons.append(str(getattr(error, "reason", error)))
+    return reasons[0]
+
+
+def hub_refusal(hub: str, images: list[str]) -> str:
+    """Say which of the images the hub does not give, and why; empty where it gives them all."""
+    for image in filter(None, map(PINNED.fullmatch, images)):
+        if reason := withholds(hub, f"{image['name']}/manifests/{image['digest']}"):
+            return f"{image['name']} ({reason})"
+    return ""
+
+
+def hub_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
+    """Ask the hub for what is on hubs alone, unless the engine or the user's registry has the image made of it."""
+    hub, registry = (module.params[name].rstrip("/") for name in ("image_hub", "registry"))
+    if not REGISTRY.fullmatch(hub):
+        return [f"stack_image_hub {hub} is none: write host:port/path, without https:// and in lower case."]
+    problems = []
+    for role, images in module.params["hub_images"].items():
+        problems += [
+            f"{variable} {image} has no digest: write name:tag@sha256:<64 digits>."
+            for variable, image in images.items()
+            if not PINNED.fullmatch(image)
+        ]
+        service = role.replace("_", "-")
+        if not module.params["builds"] or service not in missing:
+            continue
+        if REGISTRY.fullmatch(registry) and not withholds(registry, f"{service}/tags/list"):
+            continue
+        if refusal := hub_refusal(hub, list(images.values())):
+            profile = next((name for name, roles in module.params["profiles"].items() if role in roles), role)
+            problems.append(
+                f"The profile {profile} needs an image that is on hubs alone, and {hub} does not give {refusal}: set "
+                "stack_image_hub to a mirror that does, or stack_registry to a registry of yours that has the stack's "
+                f"images, or leave {profile} out: `make status HTML=build/status.html` draws the pipeline without it."
+            )
+    return problems
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -284,6 +354,9 @@ def main() -> None:
             "image_prefix": {"type": "str", "required": True},
             "registry": {"type": "str", "default": ""},
             "builds": {"type": "bool", "default": True},
+            "image_hub": {"type": "str", "default": "docker.io"},
+            "hub_images": {"type": "dict", "default": {}},
+            "profiles": {"type": "dict", "default": {}},
             "debian_mirror": {"type": "str", "default": ""},
             "python": {"type": "str", "required": True},
             "may_become_root": {"type": "bool", "required": True},
@@ -300,6 +373,7 @@ def main() -> None:
         *root_problems(module),
         *registry_problems(module, missing),
         *image_problems(module, missing),
+        *hub_problems(module, missing),
     ]
     module.exit_json(changed=False, problems=problems)
 
