@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,29 @@ def test_an_unreachable_registry_is_reported_before_a_build(small_stack: SmallSt
     assert outcome.code != 0
     assert "The Debian mirror http://127.0.0.1:9/debian cannot be reached" in outcome.output
     assert "set stack_debian_mirror" in outcome.output
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_profile_that_needs_a_hub_says_so_where_there_is_none(small_stack: SmallStack) -> None:
+    settings = dict(small_stack.variables)
+    profiles = {"core": settings.pop("stack_services"), "dashboards": ["grafana"]}
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        hub = f"127.0.0.1:{nobody.getsockname()[1]}"
+        outcome = replace(small_stack, variables=settings).converge(
+            "site.yml",
+            stack_profiles="core,dashboards",
+            stack_profile_services=profiles,
+            stack_image_hub=hub,
+            # A machine with a hub may have the image already, under the stack's own name.
+            stack_image_prefix="elsewhere",
+            grafana_port=23000,
+        )
+    output = " ".join(outcome.output.split())
+    assert outcome.code != 0
+    assert f"The profile dashboards needs an image that is on hubs alone, and {hub} does not give grafana" in output
+    assert "set stack_image_hub to a mirror that does" in output
+    assert "`make status HTML=build/status.html` draws the pipeline without it" in output
 
 
 @pytest.mark.usefixtures("untouched")
