@@ -111,7 +111,7 @@ def turn() -> Iterator[None]:
 def test_the_example_passes_on_the_stack(project: Project) -> None:
     run = project.pytest()
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "4 passed" in run.stdout
+    assert "4 passed" in run.stdout, run.stdout
 
 
 @pytest.mark.usefixtures("turn")

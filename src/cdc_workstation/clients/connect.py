@@ -60,7 +60,7 @@ class ConnectClient:
     def is_ready(self) -> bool:
         """Tell whether the worker serves requests (KIP-1017). An unreachable one is not ready; nothing is raised."""
         try:
-            return self._session.get(f"{self.url}/health", timeout=5).ok
+            return self._session.get(f"{self.url}/health", timeout=self.timeout).ok
         except requests.RequestException:
             return False
 
