@@ -27,6 +27,9 @@ from cdc_workstation.settings import Settings
 NAME = re.compile(r"(?<![a-z0-9])(?:t|cdc|test|cdcdb_test)_[0-9a-f]{12}(?![0-9a-f])|^pytest-.+-[0-9a-f]{8}$")
 # What the stack still does about things that tests have just removed: topics are deleted, silences expire.
 _GRACE_SECONDS = 30.0
+# So many looks in a row, a second apart, find nothing before nothing more is expected: connectors and sink may still be
+# at changes that were made before an interrupt.
+_QUIET_LOOKS = 5
 _TIMEOUT = 10
 
 
@@ -72,12 +75,26 @@ class Residue:
         )(self._new_without_late)
 
     def remove(self) -> dict[str, list[str]]:
-        """Remove what has come; return it."""
-        left = self._new()
-        for kind in self._kinds:
-            for name in left.get(kind.name, []):
-                kind.remove(name)
-        return left
+        """Remove what has come, and what is made of changes still on their way; return it."""
+        removed: dict[str, set[str]] = {}
+        looks: list[bool] = []
+
+        def clean() -> bool:
+            left = self._new()
+            for kind in self._kinds:
+                for name in left.get(kind.name, []):
+                    kind.remove(name)
+                    removed.setdefault(kind.name, set()).add(name)
+            looks.append(not left)
+            return all(looks[-_QUIET_LOOKS:]) and len(looks) >= _QUIET_LOOKS
+
+        Retrying(
+            retry=retry_if_result(lambda quiet: not quiet),
+            stop=stop_after_delay(_GRACE_SECONDS),
+            wait=wait_fixed(1),
+            retry_error_callback=lambda _: None,
+        )(clean)
+        return {name: sorted(names) for name, names in removed.items()}
 
     def _new_without_late(self) -> dict[str, list[str]]:
         new = self._new()

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from locks import sharing
 
 from cdc_workstation.clients.comparison import differences, shown
+from cdc_workstation.clients.delta import Change as DeltaChange
 from cdc_workstation.clients.pipeline import CdcPipeline
 from cdc_workstation.clients.source import MySQL, PostgreSQL
 from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvent, ChangeEvents
@@ -163,12 +164,12 @@ class Transaction:
 
 
 @st.composite
-def workloads(draw: st.DrawFn, most: int = 6) -> list[Transaction]:
+def workloads(draw: st.DrawFn) -> list[Transaction]:
     """Draw transactions over several tables that start out empty; each statement meets the rows that it needs."""
     revision = itertools.count(1)
     live: dict[str, set[Key]] = {table: set() for table in SHAPES}
     found = []
-    for _ in range(draw(st.integers(2, most))):
+    for _ in range(draw(st.integers(2, 6))):
         rows = {table: set(keys) for table, keys in live.items()}
         changes = tuple(_change(draw, rows, next(revision)) for _ in range(draw(st.integers(1, 7))))
         committed = draw(st.integers(0, 4)) > 0
@@ -307,25 +308,64 @@ def all_tables(both: list[Tables]) -> Iterator[tuple[str, CdcPipeline]]:
 
 @settings(few, max_examples=3)
 @given(workload=workloads())
-def test_counts_and_checksums_are_the_sources_after_random_transactions(
+def test_tables_and_change_feeds_are_the_sources_after_random_transactions(
     both: list[Tables], spark_connect_session: SparkSession, workload: list[Transaction]
 ) -> None:
     for tables in both:
         tables.empty()
     run_and_wait(both, workload)
 
-    # Each engine computes over its own rows: no code of this repository reads them.
+    counts_and_checksums_agree(both, spark_connect_session)
+    for _, table in all_tables(both):
+        # Of all workloads so far.
+        feed = table.delta.changes()
+        no_row_goes_back(table, feed)
+        feed_rebuilds(table, feed)
+
+
+def counts_and_checksums_agree(both: list[Tables], spark: SparkSession) -> None:
+    """Let each engine compute over its own rows: no code of this repository reads them."""
     wanted, queries = [], []
     for number, (name, table) in enumerate(all_tables(both)):
         kind = table.database
         [(count, checksum)] = table.execute(CHECKSUM[kind].format(text=SHAPES[name].text(kind), table=table.table))
         wanted.append((number, int(count), int(checksum)))
         queries.append(CHECKSUM["delta"].format(number=number, text=SHAPES[name].text("delta"), table=table.identifier))
-    found = sorted(tuple(row) for row in spark_connect_session.sql(" UNION ALL ".join(queries)).collect())
+    found = sorted(tuple(row) for row in spark.sql(" UNION ALL ".join(queries)).collect())
     assert found == wanted, "".join(
         f"\n{table}:{shown(differences(table.source_rows(), table.delta.rows(), table.key))}"
         for _, table in all_tables(both)
     )
+
+
+def feed_rebuilds(table: CdcPipeline, feed: Sequence[DeltaChange]) -> None:
+    """Replay the change feed: it gives the table at its last version, and on the way at the one in the middle."""
+    rebuilt: dict[Key, Row] = {}
+    last = table.delta.version()
+    middle = last // 2
+    for version, changes in itertools.groupby(feed, key=lambda change: change.version):
+        if version > middle >= 0:
+            assert rebuilt == by_key(table, table.delta.rows(version=middle))
+            middle = -1
+        for change in changes:
+            key = key_of(table, change.row)
+            if change.kind in ("delete", "update_preimage"):
+                # What goes is what was there: the feed has left nothing out.
+                assert rebuilt.pop(key, None) == change.row, (table, change)
+            else:
+                assert rebuilt.setdefault(key, change.row) is change.row, (table, change)
+    assert rebuilt == by_key(table, table.delta.rows(version=last))
+
+
+def no_row_goes_back(table: CdcPipeline, feed: Sequence[DeltaChange]) -> None:
+    """See that no row was ever replaced by one from earlier in the source's log."""
+    reached: dict[Key, tuple[int, int]] = {}
+    for change in feed:
+        if change.kind not in ("insert", "update_postimage"):
+            continue
+        key, place = key_of(table, change.row), (change.row["_cdc_order"], change.row["_cdc_suborder"])
+        assert reached.get(key, (0, 0)) < place, (table, change)
+        reached[key] = place
 
 
 @settings(few, max_examples=2)
@@ -378,51 +418,6 @@ def position(event: ChangeEvent) -> tuple[Any, ...]:
         return source["file"], source["pos"], source["row"]
     last_commit, _ = json.loads(source["sequence"])
     return int(last_commit or 0), source["lsn"]
-
-
-@settings(few, max_examples=1)
-@given(parts=st.lists(workloads(most=4), min_size=2, max_size=2))
-def test_replaying_the_change_feed_rebuilds_the_table_at_each_version(
-    both: list[Tables], parts: list[list[Transaction]]
-) -> None:
-    for workload in parts:
-        for tables in both:
-            tables.empty()
-        run_and_wait(both, workload)
-
-    for _, table in all_tables(both):
-        rebuilt: dict[Key, Row] = {}
-        last = table.delta.version()
-        middle = last // 2
-        for version, changes in itertools.groupby(table.delta.changes(0, last), key=lambda change: change.version):
-            if version > middle >= 0:
-                assert rebuilt == by_key(table, table.delta.rows(version=middle))
-                middle = -1
-            for change in changes:
-                key = key_of(table, change.row)
-                if change.kind in ("delete", "update_preimage"):
-                    # What goes is what was there: the feed has left nothing out.
-                    assert rebuilt.pop(key, None) == change.row, (table, change)
-                else:
-                    assert rebuilt.setdefault(key, change.row) is change.row, (table, change)
-        assert rebuilt == by_key(table, table.delta.rows(version=last))
-
-
-@settings(few, max_examples=1)
-@given(workload=workloads())
-def test_no_row_ever_goes_back_in_the_log(both: list[Tables], workload: list[Transaction]) -> None:
-    for tables in both:
-        tables.empty()
-    run_and_wait(both, workload)
-
-    for _, table in all_tables(both):
-        reached: dict[Key, tuple[int, int]] = {}
-        for change in table.delta.changes():
-            if change.kind not in ("insert", "update_postimage"):
-                continue
-            key, place = key_of(table, change.row), (change.row["_cdc_order"], change.row["_cdc_suborder"])
-            assert reached.get(key, (0, 0)) < place, (table, change)
-            reached[key] = place
 
 
 def key_of(table: CdcPipeline, row: Mapping[str, Any]) -> Key:
