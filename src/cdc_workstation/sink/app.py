@@ -35,7 +35,7 @@ SPARK = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
-    # Days before 1582 and moments before 1900 are written as they are, as Spark 4 does: 3.5 refuses to without being told.
+    # Days before 1582 and moments before 1900 are written as they are. So does Spark 4; 3.5 must be told.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.int96RebaseModeInWrite": "CORRECTED",
     # A micro-batch is collected through Arrow in parts: its buffers lie outside the heap, and double as they grow.
