@@ -2,7 +2,9 @@
 
 INVENTORY ?= laptop
 WORKERS ?= 0
+# The scenario `roles` applies each of these alone.
 SCENARIO ?= default
+ROLES ?= webhook_receiver alertmanager prometheus kafka mysql mysql_client postgres debezium spark delta_sink
 # The line that .venv was made for, until told otherwise.
 SPARK_LINE ?= $(or $(shell sed -n 's/^spark-\([0-9]*\)-\([0-9]*\) .*/\1.\2/p' .venv/.lock 2>/dev/null),4.2)
 # More arguments for ansible-playbook or pytest, for example ARGS="-e kafka_port=19092" or ARGS="-k merge".
@@ -41,8 +43,10 @@ status: venv ## Show services, health, memory, URLs, connectors and lag (HTML=bu
 faults: venv ## Kill and restart services while changes come (not beside other tests)
 	@$(pytest) tests/faults $(ARGS)
 
-molecule: venv ## Run a molecule scenario (SCENARIO=default; see molecule/)
-	@molecule test --scenario-name $(SCENARIO) $(ARGS)
+molecule: venv ## Run a molecule scenario (SCENARIO=default; the others are in molecule/)
+	@for role in $(if $(filter roles,$(SCENARIO)),$(ROLES),none); do \
+		ROLE=$$role molecule test --scenario-name $(SCENARIO) $(ARGS) || exit; \
+	done
 
 images: venv ## Show what each image contains, and write an SBOM of each
 	@python -m images report $(ARGS)
