@@ -18,7 +18,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults molecule status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults molecule box status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -47,6 +47,9 @@ molecule: venv ## Run a molecule scenario (SCENARIO=default; the others are in m
 	@for role in $(if $(filter roles,$(SCENARIO)),$(ROLES),none); do \
 		ROLE=$$role molecule test --scenario-name $(SCENARIO) $(ARGS) || exit; \
 	done
+
+box: ## Build a Vagrant box from Debian packages: build/debian.box
+	@scripts/box
 
 images: venv ## Show what each image contains, and write an SBOM of each
 	@python -m images report $(ARGS)
