@@ -4,7 +4,7 @@ INVENTORY ?= laptop
 WORKERS ?= 0
 # The scenario `roles` applies each of these alone.
 SCENARIO ?= default
-ROLES ?= webhook_receiver alertmanager prometheus kafka mysql mysql_client postgres debezium spark delta_sink
+ROLES ?= webhook_receiver alertmanager prometheus kafka zookeeper mysql mysql_client postgres debezium minio spark delta_sink
 # The line that .venv was made for, until told otherwise.
 SPARK_LINE ?= $(or $(shell sed -n 's/^spark-\([0-9]*\)-\([0-9]*\) .*/\1.\2/p' .venv/.lock 2>/dev/null),4.2)
 # More arguments for ansible-playbook or pytest, for example ARGS="-e kafka_port=19092" or ARGS="-k merge".
