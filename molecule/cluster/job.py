@@ -19,9 +19,9 @@ import pyarrow
 from pyspark.sql import SparkSession
 
 TABLE = "s3a://delta/cluster"
-TASKS, ROWS, ROUNDS = 40, 20_000, 2_000
+TASKS, ROWS, ROUNDS = 40, 20_000, 1_000
 # Executors come one after another, when there is work: a job that ends before the last has come is repeated.
-SECONDS = 240.0
+SECONDS = 300.0
 
 
 def signed(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
@@ -40,7 +40,7 @@ def main(workers: list[str]) -> None:
     deadline = time.monotonic() + SECONDS
     while set(shares) != set(workers) and time.monotonic() < deadline:
         rows = spark.range(0, ROWS, 1, TASKS).mapInArrow(signed, "id long, digest string, worker string")
-        rows.write.format("delta").mode("overwrite").save(TABLE)
+        rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(TABLE)
         table = spark.read.format("delta").load(TABLE)
         assert table.selectExpr("count(DISTINCT id)").first()[0] == ROWS
         shares = {row["worker"]: row["count"] for row in table.groupBy("worker").count().collect()}
