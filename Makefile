@@ -2,7 +2,9 @@
 
 INVENTORY ?= laptop
 WORKERS ?= 0
+# The scenario `roles` applies each of these alone.
 SCENARIO ?= default
+ROLES ?= webhook_receiver alertmanager prometheus kafka zookeeper mysql mysql_client postgres debezium minio spark delta_sink
 # The line that .venv was made for, until told otherwise.
 SPARK_LINE ?= $(or $(shell sed -n 's/^spark-\([0-9]*\)-\([0-9]*\) .*/\1.\2/p' .venv/.lock 2>/dev/null),4.2)
 # More arguments for ansible-playbook or pytest, for example ARGS="-e kafka_port=19092" or ARGS="-k merge".
@@ -16,7 +18,7 @@ playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults molecule status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults molecule box status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -41,8 +43,13 @@ status: venv ## Show services, health, memory, URLs, connectors and lag (HTML=bu
 faults: venv ## Kill and restart services while changes come (not beside other tests)
 	@$(pytest) tests/faults $(ARGS)
 
-molecule: venv ## Run a molecule scenario (SCENARIO=default; see molecule/)
-	@molecule test --scenario-name $(SCENARIO) $(ARGS)
+molecule: venv ## Run a molecule scenario (SCENARIO=default; the others are in molecule/)
+	@for role in $(if $(filter roles,$(SCENARIO)),$(ROLES),none); do \
+		ROLE=$$role molecule test --scenario-name $(SCENARIO) $(ARGS) || exit; \
+	done
+
+box: ## Build a Vagrant box from Debian packages: build/debian.box
+	@scripts/box
 
 images: venv ## Show what each image contains, and write an SBOM of each
 	@python -m images report $(ARGS)

@@ -89,7 +89,7 @@ class Deployment:
 
     Args:
         host: the target.
-        variables: the target's variables in the inventory; what is templated there is not resolved.
+        variables: the target's variables in the inventory, templates unresolved.
         options: what the person who runs the gate said.
 
     Raises:
@@ -99,7 +99,7 @@ class Deployment:
     def __init__(self, host: Host, variables: dict[str, Any], options: Options) -> None:
         self.host = host
         self.name = host.backend.get_pytest_id()
-        self._variables = {name: value for name, value in variables.items() if "{{" not in str(value)}
+        self._variables = variables
         self._deadline = time.monotonic() + options.seconds
         self._answers: dict[str, tuple[int, str]] | None = None
         try:
@@ -125,7 +125,13 @@ class Deployment:
 
     def variable(self, name: str, default: Any) -> Any:
         """Return the inventory's value of a variable, or the role's default that is given here."""
-        return self._variables.get(name, default)
+        value = self._variables.get(name, default)
+        if "{{" in str(value):
+            # What rests on defaults of roles or facts, which only a play knows, stays unresolved and gives no fact.
+            resolved = self.host.ansible("set_fact", f"resolved='{value}'")
+            value = resolved.get("ansible_facts", {}).get("resolved", default)
+            self._variables[name] = value
+        return value
 
     @functools.cached_property
     def services(self) -> dict[str, Service]:

@@ -84,6 +84,17 @@ def test_ports_of_the_stack_itself_are_no_problem(preflight: Any, program: Any, 
     assert preflight(ports={"kafka_port": taken_port}, services=[], _environment=environment)["problems"] == []
 
 
+def test_a_port_of_the_stacks_own_container_on_the_hosts_network_is_free_for_it(
+    preflight: Any, program: Any, taken_port: int
+) -> None:
+    inspected = f"""[{{"Name": "/worker", "Config": {{"Labels": {{"com.docker.compose.project": "cdc-workstation"}},
+                      "ExposedPorts": {{"{taken_port}/tcp": {{}}}}}},
+                      "HostConfig": {{"NetworkMode": "host", "PortBindings": null}}}}]"""
+    environment = program("docker", f"case $1 in ps) echo 1;; inspect) echo '{inspected}';; esac")
+
+    assert preflight(_environment=environment, ports={"spark_worker_ui_port": taken_port})["problems"] == []
+
+
 def test_a_port_that_two_services_want_is_a_problem(preflight: Any) -> None:
     [problem] = preflight(ports={"kafka_port": 1, "mysql_port": 1})["problems"]
 

@@ -103,7 +103,7 @@ def owner_of(inodes: set[str]) -> str:
 
 
 def containers(module: AnsibleModule) -> dict[int, tuple[str, str]]:
-    """Return published port to (container, compose project) for what the engine runs."""
+    """Return port to (container, compose project) for what the engine runs: what it publishes, or has on the host."""
     if not shutil.which("docker"):
         return {}
     code, ids, _ = module.run_command(["docker", "ps", "--quiet"])
@@ -112,11 +112,14 @@ def containers(module: AnsibleModule) -> dict[int, tuple[str, str]]:
     code, out, _ = module.run_command(["docker", "inspect", *ids.split()])
     held = {}
     for container in json.loads(out) if code == 0 else []:
-        project = container["Config"]["Labels"].get("com.docker.compose.project", "")
-        for bindings in (container["HostConfig"]["PortBindings"] or {}).values():
-            for binding in bindings or []:
-                if binding["HostPort"]:
-                    held[int(binding["HostPort"])] = (container["Name"].lstrip("/"), project)
+        config, host = container["Config"], container["HostConfig"]
+        holder = container["Name"].lstrip("/"), config["Labels"].get("com.docker.compose.project", "")
+        published = (host["PortBindings"] or {}).values()
+        ports = [binding["HostPort"] for bindings in published for binding in bindings or []]
+        if host.get("NetworkMode") == "host":
+            # Nothing is published: what it listens on is what it says that it exposes.
+            ports += [port.partition("/")[0] for port in config.get("ExposedPorts") or {}]
+        held.update({int(port): holder for port in ports if port})
     return held
 
 

@@ -1,0 +1,60 @@
+"""The inventory that Vagrant's VM is found with."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "inventories/vagrant/vm.py"
+# What Vagrant 2.4 prints, which knows two keys.
+SSH_CONFIG = """Host workstation
+  HostName 192.168.121.17
+  User vagrant
+  Port 22
+  UserKnownHostsFile /dev/null
+  StrictHostKeyChecking no
+  PasswordAuthentication no
+  IdentityFile "/home/me/my keys/one"
+  IdentityFile /home/me/.vagrant.d/two
+  IdentitiesOnly yes
+  LogLevel FATAL
+"""
+
+
+@pytest.fixture
+def vm() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("vm", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_vm_is_the_workstation_as_ssh_finds_it(vm: ModuleType) -> None:
+    found = vm.inventory(SSH_CONFIG)
+
+    variables = found["_meta"]["hostvars"]["vm"]
+    assert found["workstation"]["hosts"] == ["vm"]
+    assert (variables["ansible_host"], variables["ansible_port"]) == ("192.168.121.17", 22)
+    assert variables["ansible_user"] == "vagrant"
+    assert variables["ansible_ssh_private_key_file"] == "/home/me/my keys/one"
+    assert "-o IdentityFile=/home/me/.vagrant.d/two" in variables["ansible_ssh_common_args"]
+
+
+def test_without_vagrant_it_says_so(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, PROGRAM, "--list"],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (run.returncode, run.stderr) == (1, "Vagrant is not installed, see docs/vagrant.md.\n")
