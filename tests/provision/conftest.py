@@ -42,7 +42,7 @@ class SmallStack:
     def converge(self, playbook: str = "playbooks/up.yml", **variables: Any) -> Outcome:
         """Run a playbook with the stack's settings and `variables` on top."""
         given = json.dumps({**self.variables, **variables})
-        program = (*self.wrapper, "ansible-playbook")
+        program = (*self.wrapper, "scripts/playbook")
         command = [*program, "--inventory", "inventories/laptop", "--extra-vars", given, playbook]
         environment = {
             **os.environ,
