@@ -22,4 +22,4 @@ def test_a_scenario_has_its_time_budget(scenario: str) -> None:
 def test_the_readme_lists_every_scenario() -> None:
     text = (ROOT / "molecule/README.md").read_text()
 
-    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == sorted(SCENARIOS, key=text.index)
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(SCENARIOS)
