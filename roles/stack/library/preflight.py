@@ -91,15 +91,17 @@ def listening_inodes(address: str) -> dict[int, set[str]]:
 
 
 def owner_of(inodes: set[str]) -> str:
-    """Name the process that holds one of the sockets, as far as this user may see."""
+    """Name the process that holds one of the sockets, as far as this user may see: of a family the oldest."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
+    holders = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(fd.readlink()) in wanted for fd in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+                started = int((process / "stat").read_text().rpartition(")")[2].split()[19])
+                holders.append((started, f"{(process / 'comm').read_text().strip()} (pid {process.name})"))
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue
-    return "a process of another user"
+    return min(holders)[1] if holders else "a process of another user"
 
 
 def containers(module: AnsibleModule) -> dict[int, tuple[str, str]]:
