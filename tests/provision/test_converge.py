@@ -65,3 +65,17 @@ def test_down_keeps_data_and_destroy_removes_it(small_stack: SmallStack, tmp_pat
     assert docker(*volumes) == ""
     assert not small_stack.stack_dir.exists()
     assert small_stack.converge().code == 0
+
+
+def test_destroy_removes_a_stack_that_compose_cannot_read(small_stack: SmallStack, tmp_path) -> None:
+    (small_stack.stack_dir / "compose.yml").write_text("include: [nowhere.yml]\n")
+
+    outcome = small_stack.converge(
+        "playbooks/destroy.yml", destroy_confirmed=True, stack_delta_tables_dir=str(tmp_path)
+    )
+
+    assert outcome.code == 0, outcome.output
+    ours = ["ls", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}"]
+    assert [docker(kind, *ours) for kind in ("container", "volume", "network")] == ["", "", ""]
+    assert not small_stack.stack_dir.exists()
+    assert small_stack.converge().code == 0
