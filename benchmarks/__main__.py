@@ -1,4 +1,4 @@
-"""Run every benchmark, or those named on the command line, and print one table."""
+"""Run every benchmark, or those named on the command line, and print a table of each."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def main(wanted: Iterable[str]) -> None:
         f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}; load before the start {os.getloadavg()[0]:.1f}"
     )
-    table = Table("figure", "value", "target", "met", box=None, header_style="bold")
-    table.columns[1].justify = "right"
     for name in wanted:
         console.print(f"Measuring {name} ...", style="dim")
         module = importlib.import_module(f"benchmarks.bench_{name}")
+        table = Table("figure", "value", "target", "met", box=None, header_style="bold")
+        table.columns[1].justify = "right"
         for figure, value, unit, target in getattr(module, f"bench_{name}")():
             table.add_row(figure, f"{value:.3g} {unit}", target, met(value, target))
-    console.print(table)
+        console.print(table)
 
 
 if __name__ == "__main__":
