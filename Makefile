@@ -16,6 +16,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 inventory := inventories/$(INVENTORY)
 playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
+# What runs here against a stack in a VM goes through this.
+attached := $(if $(filter vagrant,$(INVENTORY)),scripts/vm)
 
 .DEFAULT_GOAL := help
 .PHONY: help up test gate suite faults molecule box status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
@@ -35,13 +37,13 @@ gate: venv ## Check ports, health, memory and secrets of the running stack
 	@$(pytest) tests/gate --hosts=ansible://workstation --quiet $(GATE_ARGS)
 
 suite: venv ## Run the test suite against the running stack (WORKERS=4 shares it)
-	@$(pytest) tests/suite --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
+	@$(attached) $(pytest) tests/suite --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
 
 status: venv ## Show services, health, memory, URLs, connectors and lag (HTML=build/status.html: as a page, too)
 	@ansible-playbook -i $(inventory) playbooks/status.yml $(if $(HTML),-e stack_status_page=$(abspath $(HTML))) $(ARGS)
 
 faults: venv ## Kill and restart services while changes come (not beside other tests)
-	@$(pytest) tests/faults $(ARGS)
+	@$(attached) $(pytest) tests/faults $(ARGS)
 
 molecule: venv ## Run a molecule scenario (SCENARIO=default; the others are in molecule/)
 	@for role in $(if $(filter roles,$(SCENARIO)),$(ROLES),none); do \

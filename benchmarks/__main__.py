@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import platform
+import signal
 import sys
 from collections.abc import Iterable
 
@@ -48,12 +49,18 @@ def main(wanted: Iterable[str]) -> None:
         module = importlib.import_module(f"benchmarks.bench_{name}")
         table = Table("figure", "value", "target", "met", box=None, header_style="bold")
         table.columns[1].justify = "right"
-        for figure, value, unit, target in getattr(module, f"bench_{name}")():
-            table.add_row(figure, f"{value:.3g} {unit}", target, met(value, target))
-        console.print(table)
+        try:
+            for figure, value, unit, target in getattr(module, f"bench_{name}")():
+                table.add_row(figure, f"{value:.3g} {unit}", target, met(value, target))
+                # The last one can be minutes after the first.
+                console.print(f"  {figure}: {value:.3g} {unit}", style="dim", highlight=False)
+        finally:
+            console.print(table)
 
 
 if __name__ == "__main__":
+    # Whoever ends it gets its tables, topics and connectors removed, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     unknown = set(sys.argv[1:]) - set(names())
     if unknown:
         sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}. There are: {', '.join(names())}")

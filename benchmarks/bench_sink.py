@@ -25,7 +25,7 @@ from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, delete_topics, stack_co
 from cdc_workstation.settings import Settings, get_settings
 
 HERE = Path(__file__).parent
-Figures = list[tuple[str, float, str, str]]
+Figure = tuple[str, float, str, str]
 
 RATE = 50
 STEADY_SECONDS = int(os.environ.get("BENCH_SINK_SECONDS", "40"))
@@ -226,23 +226,12 @@ def snapshot(stack: ExitStack, settings: Settings, connection: Any) -> float:
     sys.exit(f"the snapshot was not in {path} within {PATIENCE} s")
 
 
-class Shown(list[tuple[str, float, str, str]]):
-    """Figures that are printed as they come: the last one is minutes after the first."""
-
-    def __iadd__(self, more: Any) -> Shown:  # type: ignore[misc,override]
-        for name, value, unit, target in more:
-            print(f"  {name}: {value:.3g} {unit} {target}", flush=True)
-            self.append((name, value, unit, target))
-        return self
-
-
-def bench_sink() -> Figures:
-    """Measure the sink, then the two others on the same load; return `(name, value, unit, target)` of each figure."""
+def bench_sink() -> Iterator[Figure]:
+    """Measure the sink, then the two others on the same load; yield `(name, value, unit, target)` of each figure."""
     settings = get_settings()
     if settings.mysql_host is None or settings.kafka_bootstrap_servers is None or settings.delta_sink_url is None:
         sys.exit("the stack has no MySQL, no Kafka or no Delta sink")
     database = f"{settings.mysql_database}_bench_{uuid4().hex[:12]}"
-    figures = Shown()
     with ExitStack() as stack:
         connection = stack.enter_context(
             mysql.connector.connect(
@@ -267,17 +256,13 @@ def bench_sink() -> Figures:
         table.create()
         path = settings.delta_tables_dir / database / "orders"
         p50, p95 = steady(table, path)
-        figures += [
-            (f"MySQL commit -> Delta p50, {RATE} changes/s", p50, "s", "< 2"),
-            (f"MySQL commit -> Delta p95, {RATE} changes/s", p95, "s", "< 3.5"),
-        ]
+        yield f"MySQL commit -> Delta p50, {RATE} changes/s", p50, "s", "< 2"
+        yield f"MySQL commit -> Delta p95, {RATE} changes/s", p95, "s", "< 3.5"
         everything, written = burst(table, path, first=RATE * (WARM_UP_SECONDS + STEADY_SECONDS))
         check(table, path)
-        figures += [
-            (f"{BURST} changes, until the lag is zero", everything, "changes/s", "> 2000"),
-            ("  the same, MySQL's commits alone", written, "changes/s", ""),
-        ]
-        figures += [(f"snapshot of {SNAPSHOT} rows -> Delta", snapshot(stack, settings, connection), "s", "< 60")]
+        yield f"{BURST} changes, until the lag is zero", everything, "changes/s", "> 2000"
+        yield "  the same, MySQL's commits alone", written, "changes/s", ""
+        yield f"snapshot of {SNAPSHOT} rows -> Delta", snapshot(stack, settings, connection), "s", "< 60"
 
         others: list[tuple[str, Callable[[str, Path], Any]]] = [
             ("foreachBatch + MERGE as documented", merge_pattern),
@@ -299,12 +284,9 @@ def bench_sink() -> Figures:
                 with Watcher(directory / "orders") as watcher:
                     watcher.wait_for(0)
                 their50, their95 = steady(other, directory / "orders")
-            figures += [
-                (f"{what}: p50", their50, "s", ""),
-                (f"{what}: p95", their95, "s", ""),
-                (f"{what} / sink, p50", their50 / p50, "", ""),
-            ]
-    return figures
+            yield f"{what}: p50", their50, "s", ""
+            yield f"{what}: p95", their95, "s", ""
+            yield f"{what} / sink, p50", their50 / p50, "", ""
 
 
 def _execute(connection: Any, statement: str) -> None:

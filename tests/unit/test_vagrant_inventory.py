@@ -58,3 +58,24 @@ def test_without_vagrant_it_says_so(tmp_path: Path) -> None:
     )
 
     assert (run.returncode, run.stderr) == (1, "Vagrant is not installed, see docs/vagrant.md.\n")
+
+
+@pytest.mark.parametrize(
+    ("registry", "arguments"),
+    [
+        ("", ""),
+        ("localhost:5000/team", "-R 127.0.0.1:5000:127.0.0.1:5000"),
+        ("registry.example:5000/team", ""),
+    ],
+)
+def test_a_registry_on_this_machines_loopback_is_forwarded(vm: ModuleType, registry: str, arguments: str) -> None:
+    found = vm.inventory(SSH_CONFIG, registry)
+
+    assert found["_meta"]["hostvars"]["vm"]["ansible_ssh_extra_args"] == arguments
+
+
+def test_settings_are_read_from_the_environment_first(vm: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CDC_VM_PROFILE", raising=False)
+    monkeypatch.setenv("CDC_VM_REGISTRY", "localhost:5000/team")
+
+    assert (vm.setting("profile"), vm.setting("registry")) == ("full", "localhost:5000/team")
