@@ -29,7 +29,7 @@ Figure = tuple[str, float, str, str]
 
 RATE = 50
 STEADY_SECONDS = int(os.environ.get("BENCH_SINK_SECONDS", "40"))
-WARM_UP_SECONDS = 15
+WARM_UP_SECONDS = 60
 BURST = 60_000
 SNAPSHOT = 100_000
 # How long one measurement may take before it counts as failed.

@@ -24,6 +24,7 @@ from pyspark.sql.streaming import StreamingQuery
 from cdc_workstation.sink import metrics
 from cdc_workstation.sink.canary import Canary
 from cdc_workstation.sink.events import Record
+from cdc_workstation.sink.jvm import remember_names
 from cdc_workstation.sink.kafka import Admin, client_properties
 from cdc_workstation.sink.settings import SinkSettings
 from cdc_workstation.sink.table import Table
@@ -41,6 +42,10 @@ SPARK = {
     # A micro-batch is collected through Arrow in parts: its buffers lie outside the heap, and double as they grow.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "500",
     "spark.sql.adaptive.enabled": "false",
+    # Code would be written, compiled and warmed up for each table's columns, to be run for a few rows.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.ui.explainMode": "simple",
     "spark.sql.shuffle.partitions": "1",
     "spark.default.parallelism": "1",
     "spark.databricks.delta.snapshotPartitions": "1",
@@ -65,6 +70,8 @@ SPARK = {
 _FAILURES = 5
 # A table that failed is tried again after so many seconds.
 _RETRY_SECONDS = 30.0
+# How long reading rests while all tables that it brought changes for are being written.
+_REST_SECONDS = 1.0
 
 
 class Topic:
@@ -91,6 +98,7 @@ class Sink:
         self.sessions = threading.local()
         self.changed = threading.Condition()
         self.waiting_rows = 0
+        self.commits = 0
         self.generation = 0
         self.restart = threading.Event()
         self.stopping = threading.Event()
@@ -143,6 +151,7 @@ class Sink:
             builder = builder.config(name, value)
         session: SparkSession = builder.getOrCreate()
         session.sparkContext.setLogLevel("WARN")
+        remember_names()
         return session
 
     def _start(self, admin: Admin) -> None:
@@ -269,6 +278,7 @@ class Sink:
             for record in _records(batch):
                 slices.setdefault(record.topic, []).append(record)
             with self.changed:
+                written = [self.topics[name] for name in slices if name in self.topics and self.topics[name].running]
                 for name, records in slices.items():
                     if generation != self.generation:
                         return
@@ -282,6 +292,10 @@ class Sink:
                 self.changed.wait_for(
                     lambda: self.waiting_rows < self.settings.max_rows_per_batch or generation != self.generation
                 )
+                if slices and len(written) == len(slices):
+                    # What is read now could only wait, and reading takes of the cores that the commits need.
+                    commits = self.commits
+                    self.changed.wait_for(lambda: self.commits > commits, _REST_SECONDS)
 
         return receive
 
@@ -310,6 +324,7 @@ class Sink:
                         records += topic.waiting.popleft()
                 self._apply(topic, records)
                 with self.changed:
+                    self.commits += 1
                     if generation == self.generation:
                         self.waiting_rows -= len(records)
                     self.changed.notify_all()

@@ -47,6 +47,8 @@ _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _METADATA_KEY = "cdc_sink"
 # How many commits back the position is looked for; others than the sink's lie between (OPTIMIZE, a user's own).
 _HISTORY = 200
+# A commit of so many also carries Delta's own transaction.
+_TRANSACTION_INTERVAL = 50
 
 _SNAPSHOT_ENDS = ("last", "last_in_data_collection")
 
@@ -131,6 +133,11 @@ class State:
         self.keyed = found["keyed"]
         if found["topic_id"] != self.topic_id:
             self.offsets = {}
+            return
+        for partition in partitions:
+            offset = max(self.offsets.get(partition, -1), found["offsets"].get(str(partition), -1))
+            if offset >= 0:
+                self.offsets[partition] = offset
 
     def metadata(self, topic: str) -> str:
         """Return it as a commit's `userMetadata`."""
@@ -164,6 +171,7 @@ class Table:
         self._seen: dict[int, int] = {}
         self._last_delete: dict[int, tuple[Any, ...] | None] = {}
         self._dead: dict[int, int] = {}
+        self._commits = 0
         metrics.expose(self.name)
 
     # What is known
@@ -182,6 +190,7 @@ class Table:
         self._seen = {}
         self._last_delete = {}
         self._dead = {}
+        self._commits = 0
         self.state = State.read(self.path, self.topic, topic_id, list(earliest))
         metrics.TABLE_STOPPED.labels(self.name).set(0)
         if self.state is not None:
@@ -335,7 +344,7 @@ class Table:
         self, spark: SparkSession, partition: int, events: list[Event], dead: list[tuple[Record, str, str]]
     ) -> None:
         started = time.monotonic()
-        first, last = events[0], events[-1]
+        first = events[0]
         state = self.state or State(topic_id=self.topic_id)
         if self.state is not None:
             self._sweep(spark, self.state)
@@ -344,11 +353,10 @@ class Table:
                 if first.resets:
                     state.positions = {}
                 self._advance(state, partition, events)
-                self._commit_as(spark, state, partition, last.record.offset)
                 if first.resets:
                     # The snapshot's first row has this offset too, and follows in the next commit.
-                    spark.conf.unset(_APP_ID)
-                    spark.conf.unset(_APP_VERSION)
+                    state.offsets[partition] -= 1
+                self._commit_as(spark, state, partition)
                 spark.sql(f"DELETE FROM delta.`{self.path}`")  # noqa: S608
                 self._committed(state, events, started)
             return
@@ -361,7 +369,7 @@ class Table:
             events = [event for event in events if event.key is not None]
             if not events:
                 return
-            first, last = events[0], events[-1]
+            first = events[0]
         else:
             if any(event.key is not None for event in events):
                 raise StoppedError("the source's table has a primary key now: what was appended before has none")
@@ -386,7 +394,7 @@ class Table:
         if schema is not None:
             state.fields = schema.names
         self._advance(state, partition, events)
-        self._commit_as(spark, state, partition, last.record.offset)
+        self._commit_as(spark, state, partition)
         if source.num_rows:
             _frame(spark, source).createOrReplaceTempView("changes")
             columns = [name for name in source.column_names if name not in ("_cdc_deleted", "_cdc_kept")]
@@ -513,10 +521,18 @@ class Table:
         state.offsets[partition] = events[-1].record.offset
         state.topic_id = self.topic_id
 
-    def _commit_as(self, spark: SparkSession, state: State, partition: int, offset: int) -> None:
-        """Let the next commit of this session carry the offset and the position that it reaches."""
-        spark.conf.set(_APP_ID, app_id(state.topic_id, partition))
-        spark.conf.set(_APP_VERSION, str(offset))
+    def _commit_as(self, spark: SparkSession, state: State, partition: int) -> None:
+        """Let the next commit of this session carry the offset and the position that it reaches.
+
+        Delta asks the table's whole state for a `SetTransaction`, which is half of a small MERGE. Every commit has the
+        offset in its metadata, so the transaction is there for who lost that: for each commit where applying a change
+        twice would show, else from time to time.
+        """
+        self._plain(spark)
+        if self._commits % _TRANSACTION_INTERVAL == 0 or not state.keyed:
+            spark.conf.set(_APP_ID, app_id(state.topic_id, partition))
+            spark.conf.set(_APP_VERSION, str(state.offsets[partition]))
+        self._commits += 1
         spark.conf.set(_USER_METADATA, state.metadata(self.topic))
 
     def _plain(self, spark: SparkSession) -> None:
