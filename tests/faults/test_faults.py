@@ -47,6 +47,19 @@ def test_sink_is_killed_in_the_middle_of_its_work(
     ends_equal(tables, writers)
 
 
+def test_the_sink_is_ready_before_it_has_caught_up(stack: Stack, tables: list[CapturedTable]) -> None:
+    # Of one that must have caught up, a start with much behind it would end as one that failed.
+    stack.container("delta-sink").stop(timeout=30)
+    table = tables[0]
+    for first in range(1, 60_001, 4000):
+        values = ", ".join(f"({number}, 0, 'row')" for number in range(first, first + 4000))
+        table.execute(f"INSERT INTO {{t}} VALUES {values}")
+    stack.start("delta-sink")
+    assert table.metric("lag_offsets") > 0
+
+    ends_equal(tables, [])
+
+
 def test_connect_is_killed_while_changes_come(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
     writers[0].wait_for(50)
     stack.kill("debezium")
