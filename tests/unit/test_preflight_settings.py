@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-PLUGIN = Path(__file__).parents[2] / "roles" / "stack" / "action_plugins" / "preflight.py"
 SPECS = {
     "kafka": {
         "kafka_port": {"type": "int"},
@@ -25,13 +23,8 @@ FACTS = {"distribution": "Debian", "distribution_major_version": "12", "python":
 
 
 @pytest.fixture(scope="session")
-def plugin() -> Any:
-    spec = importlib.util.spec_from_file_location("preflight_action", PLUGIN)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+def plugin(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("roles/stack/action_plugins/preflight.py")
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ansible.errors import AnsibleLookupError
@@ -11,7 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 
-PLUGIN = Path(__file__).parents[2] / "roles" / "compose_service" / "lookup_plugins" / "rendered_tree.py"
+Rendered = Callable[..., dict[str, str]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,21 +21,22 @@ def _plugins() -> None:
     init_plugin_loader()
 
 
-def rendered(directory: Path, **variables: object) -> dict[str, str]:
-    """Return relative path to content."""
-    spec = importlib.util.spec_from_file_location("rendered_tree", PLUGIN)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    loader = DataLoader()
-    lookup = loaded.LookupModule(loader=loader, templar=Templar(loader, variables=variables))
-    lookup._load_name = "rendered_tree"
-    [tree] = lookup.run([str(directory)], variables=variables)
-    return dict(tree)
+@pytest.fixture
+def rendered(load: Callable[[str], ModuleType]) -> Rendered:
+    """Return relative path to content: `rendered(directory, port=9092)`."""
+    plugin = load("roles/compose_service/lookup_plugins/rendered_tree.py")
+
+    def rendered(directory: Path, **variables: object) -> dict[str, str]:
+        loader = DataLoader()
+        lookup = plugin.LookupModule(loader=loader, templar=Templar(loader, variables=variables))
+        lookup._load_name = "rendered_tree"
+        [tree] = lookup.run([str(directory)], variables=variables)
+        return dict(tree)
+
+    return rendered
 
 
-def test_templates_are_rendered_and_other_files_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_templates_are_rendered_and_other_files_are_taken_as_they_are(tmp_path: Path, rendered: Rendered) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "start").write_text("echo {{ not_a_variable }}\n")
     (tmp_path / "config.yml.j2").write_text("port: {{ port }}\n")
@@ -45,18 +47,18 @@ def test_templates_are_rendered_and_other_files_are_taken_as_they_are(tmp_path: 
     }
 
 
-def test_a_template_that_renders_to_nothing_gives_no_file(tmp_path: Path) -> None:
+def test_a_template_that_renders_to_nothing_gives_no_file(tmp_path: Path, rendered: Rendered) -> None:
     (tmp_path / "only-in-one-mode.xml.j2").write_text("{% if mode == 'old' %}\n<project/>\n{% endif %}\n")
 
     assert rendered(tmp_path, mode="new") == {}
     assert rendered(tmp_path, mode="old") == {"only-in-one-mode.xml": "<project/>\n"}
 
 
-def test_a_directory_that_is_not_there_is_empty(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_is_empty(tmp_path: Path, rendered: Rendered) -> None:
     assert rendered(tmp_path / "absent") == {}
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, rendered: Rendered) -> None:
     (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
 
     with pytest.raises(AnsibleLookupError, match=r"image\.png is not UTF-8 text"):

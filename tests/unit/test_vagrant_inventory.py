@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,13 +28,8 @@ SSH_CONFIG = """Host workstation
 
 
 @pytest.fixture
-def vm() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("vm", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def vm(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("inventories/vagrant/vm.py")
 
 
 def test_the_vm_is_the_workstation_as_ssh_finds_it(vm: ModuleType) -> None:
