@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.alertmanager import AlertmanagerClient
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import delete_topics
+from cdc_workstation.fixtures.kafka import delete_stale_topics, delete_topics
 from cdc_workstation.settings import Settings
 
 NAME = re.compile(r"(?<![a-z0-9])(?:t|cdc|test|cdcdb_test)_[0-9a-f]{12}(?![0-9a-f])|^pytest-.+-[0-9a-f]{8}$")
@@ -58,6 +58,8 @@ class Residue:
         self._name = name
         self._labels = labels or {"environment": "test"}
         self._kinds = self._declare()
+        if settings.kafka_bootstrap_servers:
+            delete_stale_topics(settings.kafka_bootstrap_servers, name)
         self._before = self._look()
 
     def left(self) -> dict[str, list[str]]:

@@ -38,6 +38,16 @@ NAMES = {
     "minio": {"S3_ENDPOINT_URL", "S3_REGION", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
 }
 
+# The sink where Spark's workers have hosts of their own.
+CLUSTER = {
+    "delta_sink_master": "spark://spark-master:7077",
+    "delta_sink_tables": "s3a://delta/cdc",
+    "spark_cluster_address": "127.0.0.11",
+    "spark_cluster_master": "127.0.0.11",
+    "spark_cluster_workers": ["127.0.0.12"],
+    "spark_s3_endpoint": "http://127.0.0.11:9000",
+}
+
 # The first test waits for the run that all others look at.
 pytestmark = pytest.mark.timeout(600)
 
@@ -225,6 +235,37 @@ def test_a_service_can_be_deployed_without_the_others(services: dict[str, Any]) 
         waits = service.get("depends_on", {})
         needed = [n for n in waits if isinstance(waits, list) or waits[n].get("required", True)]
         assert [n for n in needed if own.get(n) != own.get(name)] == [], name
+
+
+def test_the_sink_on_a_cluster_knows_where_its_tables_are_and_is_found_by_executors(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    directory = declare(tmp_path_factory.mktemp("cluster"), ["delta_sink", "spark"], **CLUSTER).directory
+    file = directory / "delta-sink/private/spark-defaults.conf"
+    properties = dict(line.split(" ", 1) for line in file.read_text().splitlines() if line.startswith("spark."))
+    sink = yaml.safe_load((directory / "delta-sink/compose.yml").read_text())["services"]["delta-sink"]
+
+    assert json.loads((directory / "delta-sink/config/sink.json").read_text())["tables"] == "s3a://delta/cdc"
+    assert properties["spark.authenticate.secret"] == (directory / "secrets/spark_auth_secret").read_text().strip()
+    assert properties["spark.hadoop.fs.s3a.secret.key"] == (directory / "secrets/minio_password").read_text().strip()
+    assert file.stat().st_mode & 0o077 == 0
+    assert properties["spark.driver.host"] == "127.0.0.11"
+    ports = [properties["spark.driver.port"], properties["spark.driver.blockManager.port"]]
+    assert [f"127.0.0.11:{port}:{port}" for port in ports] == sink["ports"][1:]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        CLUSTER | {"delta_sink_tables": "/opt/delta-tables"},
+        {"delta_sink_tables": "/elsewhere"},
+        {"delta_sink_tables": "s3a://delta/cdc"},
+    ],
+    ids=["a directory of one host", "not shared with the container", "no object storage"],
+)
+def test_tables_that_not_all_find_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(AssertionError, match="delta_sink_tables is"):
+        declare(tmp_path, ["delta_sink"], stack_services=["spark", "delta_sink"], **wrong)
 
 
 def provisioned(rendered: Rendered, what: str) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from cdc_workstation.sink.canary import Canary
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.jvm import remember_names
 from cdc_workstation.sink.kafka import Admin, client_properties
+from cdc_workstation.sink.location import storage_options
 from cdc_workstation.sink.settings import SinkSettings
 from cdc_workstation.sink.table import Table
 
@@ -114,6 +115,7 @@ class Sink:
         metrics.serve(self.settings.metrics_port, self.problem)
         metrics.READY.set_function(lambda: 0 if self.problem() else 1)
         self.spark = self._session()
+        self.settings.storage_options = storage_options(self.spark, self.settings.tables)
         admin = self.admin = Admin(self.spark, self.settings.bootstrap_servers)
         self.canary = Canary(self.spark, self.settings)
         failures = 0
@@ -174,7 +176,8 @@ class Sink:
         self._forget(self.topics.keys() - self.ids.keys())
         latest = admin.offsets(self.ids, latest=True)
         for name in self.ids:
-            if name not in self.topics and earliest[name] == latest[name] and not self.settings.path_of(name).exists():
+            empty = earliest[name] == latest[name]
+            if name not in self.topics and empty and self.settings.location_of(name).version() < 0:
                 # Empty, as one that the broker made again after it was deleted: shown once something comes.
                 offsets = earliest[name]
             else:
@@ -259,7 +262,7 @@ class Sink:
                     self.waiting_rows -= sum(len(part) for part in topic.waiting)
                     self.changed.notify_all()
             if topic is not None:
-                log.info("%s was deleted: %s is no longer looked after", name, topic.table.path)
+                log.info("%s was deleted: %s is no longer looked after", name, topic.table.location)
                 metrics.forget(topic.table.name)
 
     def _stop_query(self) -> None:

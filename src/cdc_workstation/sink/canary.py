@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, QueryBuilder
-from deltalake.exceptions import TableNotFoundError
+from deltalake import QueryBuilder
 from pyspark.sql import SparkSession
 
 from cdc_workstation.sink.kafka import Admin, Producer
@@ -64,7 +62,7 @@ class Canary:
 
     def __init__(self, spark: SparkSession, settings: SinkSettings) -> None:
         self.topic = settings.canary_topic
-        self.path: Path = settings.path_of(self.topic)
+        self.location = settings.location_of(self.topic)
         self.arrived = False
         self._producer = Producer(spark, settings.bootstrap_servers)
         self._sent: int | None = None
@@ -87,12 +85,11 @@ class Canary:
         """See in the table whether a row of this start has arrived."""
         if self.arrived or self._sent is None:
             return
-        try:
-            table = DeltaTable(str(self.path))
-        except TableNotFoundError:
+        table = self.location.open()
+        if table is None:
             return
         # The query engine of delta-rs, because it reads tables with deletion vectors too.
         rows = pa.table(QueryBuilder().register("canary", table).execute("SELECT sent_ms FROM canary").read_all())
         if max(rows["sent_ms"].to_pylist(), default=0) >= self._sent:
             self.arrived = True
-            log.info("Ready: a canary row has reached %s", self.path)
+            log.info("Ready: a canary row has reached %s", self.location)

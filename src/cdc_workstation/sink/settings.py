@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cdc_workstation.sink.location import Location
+
 
 class SinkSettings(BaseModel):
     """Settings of the sink; role `delta_sink` documents each as the variable `delta_sink_<name>`."""
@@ -18,7 +20,7 @@ class SinkSettings(BaseModel):
     topics: str = r"debezium\.[^.]+\.(?!(t|bench)_[0-9a-f]{12}$)[^.]+"
     """Java regular expression of the topics to apply; not those of the tables that a test makes for itself alone."""
     table_path: str = "{database}/{table}"
-    """Path of a table below `tables_dir`; `{topic}`, `{prefix}`, `{database}` and `{table}` are the topic's parts."""
+    """Path of a table below `tables`; `{topic}`, `{prefix}`, `{database}` and `{table}` are the topic's parts."""
     table_paths: dict[str, str] = Field(default_factory=dict)
     """Topic to path, for tables that go elsewhere."""
     table_properties: dict[str, str] = Field(default_factory=dict)
@@ -28,9 +30,10 @@ class SinkSettings(BaseModel):
     sweep_after_snapshot: bool = True
     """Whether a complete snapshot removes rows that it did not read: they were deleted while nobody captured."""
 
-    tables_dir: Path = Path("/opt/delta-tables")
+    tables: str = "/opt/delta-tables"
+    """A directory, or a URI of Spark's (`s3a://bucket/path`) where executors on other hosts find them, too."""
     state_dir: str = "_cdc"
-    """Directory below `tables_dir` for dead letters and the canary."""
+    """Directory below `tables` for dead letters and the canary."""
     checkpoint_dir: Path = Path("/tmp/checkpoint")  # noqa: S108 -- the container's own tmpfs, empty at each start
 
     master: str = "local[*]"
@@ -40,6 +43,8 @@ class SinkSettings(BaseModel):
     parallel_tables: int = 2
     spark: dict[str, str] = Field(default_factory=dict)
     """More Spark properties; they win."""
+    storage_options: dict[str, str] = Field(default_factory=dict)
+    """What delta-rs needs to read the tables; the sink takes it from Spark's own configuration."""
 
     metrics_port: int = 9405
     canary_topic: str = "cdc_sink_canary"
@@ -56,18 +61,22 @@ class SinkSettings(BaseModel):
         path = Path(os.environ.get("CDC_SINK_CONFIG", "/etc/delta-sink/sink.json"))
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
-    def path_of(self, topic: str) -> Path:
-        """Return the path of a topic's table."""
+    def location_of(self, topic: str) -> Location:
+        """Return where a topic's table lies."""
         if topic == self.canary_topic:
-            return self.tables_dir / self.state_dir / "canary"
+            return self._location(f"{self.state_dir}/canary")
         if topic in self.table_paths:
-            return self.tables_dir / self.table_paths[topic]
+            return self._location(self.table_paths[topic])
         prefix, _, rest = topic.partition(".")
         database, _, table = rest.rpartition(".")
-        name = self.table_path.format(topic=topic, prefix=prefix, database=database or prefix, table=table or topic)
-        return self.tables_dir / name
+        return self._location(
+            self.table_path.format(topic=topic, prefix=prefix, database=database or prefix, table=table or topic)
+        )
 
     @property
-    def dead_letters(self) -> Path:
-        """Path of the table that keeps events which could not be applied."""
-        return self.tables_dir / self.state_dir / "dead_letters"
+    def dead_letters(self) -> Location:
+        """Where the table lies that keeps events which could not be applied."""
+        return self._location(f"{self.state_dir}/dead_letters")
+
+    def _location(self, relative: str) -> Location:
+        return Location(self.tables, relative, self.storage_options)

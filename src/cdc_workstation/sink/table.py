@@ -15,12 +15,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import DataFrame, SparkSession
 
 from cdc_workstation.sink import evolution, metrics
@@ -37,6 +34,7 @@ from cdc_workstation.sink.events import (
 )
 from cdc_workstation.sink.evolution import METADATA, IncompatibleError
 from cdc_workstation.sink.fold import fold
+from cdc_workstation.sink.location import Location
 from cdc_workstation.sink.settings import SinkSettings
 
 log = logging.getLogger(__name__)
@@ -99,11 +97,10 @@ class State:
     version: int = -1
 
     @classmethod
-    def read(cls, path: Path, topic: str, topic_id: str, partitions: Sequence[int]) -> State | None:
+    def read(cls, location: Location, topic: str, topic_id: str, partitions: Sequence[int]) -> State | None:
         """Read it from the table's log; `None` where there is no table."""
-        try:
-            table = DeltaTable(str(path), without_files=True)
-        except TableNotFoundError:
+        table = location.open(without_files=True)
+        if table is None:
             return None
         state = cls(topic_id=topic_id, version=table.version())
         for partition in partitions:
@@ -157,8 +154,9 @@ class Table:
     def __init__(self, settings: SinkSettings, topic: str) -> None:
         self.settings = settings
         self.topic = topic
-        self.path = settings.path_of(topic)
-        self.name = ".".join(self.path.relative_to(settings.tables_dir).parts)
+        self.location = settings.location_of(topic)
+        self.path = str(self.location)
+        self.name = self.location.name
         self.decoder = Decoder()
         self.stopped: StoppedError | None = None
         self._stopped_version = -1
@@ -191,7 +189,7 @@ class Table:
         self._last_delete = {}
         self._dead = {}
         self._commits = 0
-        self.state = State.read(self.path, self.topic, topic_id, list(earliest))
+        self.state = State.read(self.location, self.topic, topic_id, list(earliest))
         metrics.TABLE_STOPPED.labels(self.name).set(0)
         if self.state is not None:
             metrics.TABLE_VERSION.labels(self.name).set(self.state.version)
@@ -207,7 +205,7 @@ class Table:
     @property
     def was_mended(self) -> bool:
         """Whether somebody has changed the table since it stopped: it is worth another try."""
-        return self.stopped is not None and _latest_version(self.path) != self._stopped_version
+        return self.stopped is not None and self.location.version() != self._stopped_version
 
     # What changes it
 
@@ -400,9 +398,9 @@ class Table:
             columns = [name for name in source.column_names if name not in ("_cdc_deleted", "_cdc_kept")]
             if keyless or fresh:
                 # Nothing to compare with: half the work of a MERGE.
-                spark.sql(evolution.insert_statement(str(self.path), columns, with_deleted=keyless))
+                spark.sql(evolution.insert_statement(self.path, columns, with_deleted=keyless))
             else:
-                spark.sql(evolution.merge_statement(str(self.path), columns, keys, kept, insert_only))
+                spark.sql(evolution.merge_statement(self.path, columns, keys, kept, insert_only))
         self._committed(state, events, started)
         self._sweep(spark, state)
 
@@ -429,7 +427,7 @@ class Table:
             self.columns = _columns(spark, self.path)
         if self.columns is None:
             evolution.needed(dict(METADATA), schema)
-            spark.sql(evolution.create_statement(str(self.path), schema, self.settings.table_properties))
+            spark.sql(evolution.create_statement(self.path, schema, self.settings.table_properties))
             self.columns = {one.name: one.type for one in schema.columns} | METADATA
             return
         missing = METADATA.keys() - self.columns.keys()
@@ -446,15 +444,13 @@ class Table:
             f", renamed {change.renamed}" if change.renamed else "",
         )
         if evolution.needs_local_timestamps(self.columns, change):
-            spark.sql(evolution.local_timestamps_statement(str(self.path)))
+            spark.sql(evolution.local_timestamps_statement(self.path))
         if change.retyped:
             # Delta's type widening would leave the files as they are, and delta-rs could no longer read the table.
-            wider = (
-                spark.read.format("delta").load(str(self.path)).selectExpr(*evolution.rewritten(self.columns, change))
-            )
-            wider.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(self.path))
+            wider = spark.read.format("delta").load(self.path).selectExpr(*evolution.rewritten(self.columns, change))
+            wider.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path)
         if change.added:
-            spark.sql(evolution.add_statement(str(self.path), change))
+            spark.sql(evolution.add_statement(self.path, change))
         assignments = []
         for one in change.added:
             value = evolution.backfill(one, connector)
@@ -548,12 +544,12 @@ class Table:
         if newest:
             metrics.LAG_SECONDS.labels(self.name).set(max(now - newest / 1000, 0.0))
         metrics.COMMIT_SECONDS.labels(self.name).observe(time.monotonic() - started)
-        state.version = _latest_version(self.path)
+        state.version = self.location.version()
         metrics.TABLE_VERSION.labels(self.name).set(state.version)
 
     def _stop(self, error: StoppedError) -> None:
         self.stopped = error
-        self._stopped_version = _latest_version(self.path)
+        self._stopped_version = self.location.version()
         log.error("%s takes no more changes: %s", self.name, error)
         metrics.TABLE_STOPPED.labels(self.name).set(1)
         metrics.ERRORS.labels(self.name).inc()
@@ -562,14 +558,12 @@ class Table:
         """Write records to the dead-letter table, each once."""
         if not dead:
             return
-        path = self.settings.dead_letters
+        location = self.settings.dead_letters
         application = f"{app_id(self.topic_id, partition)}/dead"
         with _dead_letters_lock:
             if partition not in self._dead:
-                try:
-                    known = DeltaTable(str(path), without_files=True).transaction_version(application)
-                except TableNotFoundError:
-                    known = None
+                table = location.open(without_files=True)
+                known = None if table is None else table.transaction_version(application)
                 self._dead[partition] = -1 if known is None else known
             new = sorted((one for one in dead if one[0].offset > self._dead[partition]), key=lambda one: one[0].offset)
             if not new:
@@ -597,7 +591,7 @@ class Table:
                 .mode("append")
                 .option("txnAppId", application)
                 .option("txnVersion", new[-1][0].offset)
-                .save(str(path))
+                .save(str(location))
             )
             self._dead[partition] = new[-1][0].offset
         metrics.DEAD_LETTERED.labels(self.name).inc(len(new))
@@ -660,13 +654,13 @@ def _frame(spark: SparkSession, table: pa.Table) -> DataFrame:
     return spark.createDataFrame([tuple(row.values()) for row in table.to_pylist()], ddl)
 
 
-def _columns(spark: SparkSession, path: Path) -> dict[str, pa.DataType]:
+def _columns(spark: SparkSession, path: str) -> dict[str, pa.DataType]:
     """Return name and type of a table's columns."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
     # Spark 4.2 asks for the zone, those before know UTC only.
     zone = {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
-    schema = to_arrow_schema(spark.read.format("delta").load(str(path)).schema, **zone)
+    schema = to_arrow_schema(spark.read.format("delta").load(path).schema, **zone)
     return {one.name: one.type for one in schema}
 
 
@@ -676,12 +670,3 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).upper()
     return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _latest_version(path: Path) -> int:
-    """Return the table's version, -1 where there is no table."""
-    try:
-        names = [entry.name for entry in (path / "_delta_log").iterdir() if entry.name.endswith(".json")]
-    except FileNotFoundError:
-        return -1
-    return max((int(name[:20]) for name in names if name[:20].isdigit()), default=-1)
