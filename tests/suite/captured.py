@@ -187,11 +187,11 @@ class CapturedDatabase:
         """A Delta table whose events the test writes itself: there is no table in the database."""
         return self.table("", name)
 
-    def produce(self, table: CapturedTable, *messages: tuple[bytes | None, bytes | None]) -> None:
+    def produce(self, table: CapturedTable, *messages: tuple[bytes | None, bytes | None], partition: int = 0) -> None:
         """Write messages to a table's topic and wait until Kafka has them."""
         producer = Producer({"bootstrap.servers": self.settings.kafka_bootstrap_servers, "log_level": 2})
         for key, value in messages:
-            producer.produce(table.topic, value, key, partition=0)
+            producer.produce(table.topic, value, key, partition=partition)
         assert producer.flush(30) == 0
 
     def messages(self, table: CapturedTable) -> list[tuple[bytes | None, bytes | None]]:

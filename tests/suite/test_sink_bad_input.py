@@ -9,7 +9,7 @@ from typing import Any
 import docker
 import pytest
 from captured import CapturedDatabase, until
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 from locks import sharing
 
 from cdc_workstation.sink.canary import event
@@ -78,6 +78,23 @@ def test_an_older_event_never_overwrites_a_newer_one(captured_mysql: CapturedDat
 
     table.wait_for(row(1, 50, "new"), row(2, 60, "new"), row(3, 70))
     until(lambda: table.metric("stale_events_total") == 3, "the old events are counted")
+
+
+def test_a_truncate_holds_for_all_partitions(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    admin = AdminClient({"bootstrap.servers": captured_mysql.settings.kafka_bootstrap_servers, "log_level": 2})
+    admin.create_topics([NewTopic(table.topic, 2, 1)])[table.topic].result(30)
+    captured_mysql.produce(table, change(1, 10), partition=0)
+    captured_mysql.produce(table, change(2, 25), partition=1)
+    table.wait_for(row(1, 10), row(2, 25))
+    truncate = json.loads(change(0, 20, op="t")[1])
+    truncate["payload"]["after"] = None
+
+    captured_mysql.produce(table, (None, json.dumps(truncate).encode()), partition=0)
+    table.wait_for(row(2, 25))
+    captured_mysql.produce(table, change(3, 15), change(4, 30), partition=1)
+
+    table.wait_for(row(2, 25), row(4, 30))
 
 
 def test_a_tombstone_alone_stands_for_the_delete_that_was_compacted_away(captured_mysql: CapturedDatabase) -> None:

@@ -93,6 +93,20 @@ def test_a_dropped_column_keeps_what_it_had(orders: CapturedTable) -> None:
     assert [row["customer"] for row in orders.delta_rows()] == ["Ann", "Bob", None]
 
 
+def test_a_column_that_is_dropped_and_added_again_has_forgotten_its_values(orders: CapturedTable) -> None:
+    orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
+    orders.settle()
+    orders.execute("ALTER TABLE {t} DROP COLUMN customer")
+    orders.execute("INSERT INTO {t} VALUES (3, 3)")
+    until(lambda: len(orders.delta_rows()) == 3, "the row after the drop")
+
+    orders.execute("ALTER TABLE {t} ADD COLUMN customer VARCHAR(50) DEFAULT 'nobody'")
+    orders.execute("INSERT INTO {t} VALUES (4, 4, 'Dan')")
+
+    wanted = orders.rows()
+    until(lambda: [{n: row[n] for n in wanted[0]} for row in orders.delta_rows()] == wanted, "the rows of now")
+
+
 def make_incompatible(table: CapturedTable) -> None:
     """Turn a number into text, which is no widening, and change rows afterwards."""
     table.execute("INSERT INTO {t} VALUES (1, 'Ann', 1)")

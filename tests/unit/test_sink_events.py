@@ -16,6 +16,7 @@ from cdc_workstation.sink.evolution import (
     add_statement,
     backfill,
     create_statement,
+    fill_statement,
     needed,
     rewritten,
 )
@@ -134,12 +135,13 @@ def test_without_an_event_before_the_value_stays_that_of_the_table() -> None:
     assert only.kept == {"note"}
 
 
-def evolved(fields: list[dict[str, Any]], table: list[dict[str, Any]], previous: bool = True) -> Any:
+def evolved(
+    fields: list[dict[str, Any]], table: list[dict[str, Any]], previous: list[dict[str, Any]] | None = None
+) -> Any:
     from cdc_workstation.sink.events import RowSchema
 
-    before = RowSchema.of(table)
-    types = {one.name: one.type for one in before.columns}
-    return needed(types, RowSchema.of(fields), before.names if previous else None)
+    types = {one.name: one.type for one in RowSchema.of(table).columns}
+    return needed(types, RowSchema.of(fields), RowSchema.of(previous or table).names)
 
 
 ID = {"type": "int32", "optional": False, "field": "id"}
@@ -160,6 +162,25 @@ def test_a_column_that_takes_the_place_of_another_counts_as_renamed() -> None:
 
 def test_a_dropped_column_needs_nothing() -> None:
     assert not evolved([ID], [ID, NOTE])
+
+
+def test_a_sink_that_was_killed_between_adding_a_column_and_filling_it_fills_it() -> None:
+    added = {"type": "string", "optional": True, "default": "it's", "field": "state"}
+    change = evolved([ID, NOTE, added], table=[ID, NOTE, added], previous=[ID, NOTE])
+    renamed = evolved([ID, NOTE | {"field": "comment"}], [ID, NOTE, NOTE | {"field": "comment"}], previous=[ID, NOTE])
+
+    assert fill_statement("/t", change, "mysql") == r"UPDATE delta.`/t` SET `state` = CAST('it\'s' AS STRING)"
+    assert fill_statement("/t", renamed, "mysql") == "UPDATE delta.`/t` SET `comment` = `note`"
+
+
+def test_a_column_that_comes_again_is_null_where_it_has_no_default() -> None:
+    change = evolved([ID, NOTE], table=[ID, NOTE], previous=[ID])
+
+    assert fill_statement("/t", change, "mysql") == "UPDATE delta.`/t` SET `note` = NULL"
+
+
+def test_a_column_that_is_there_all_the_time_is_not_filled() -> None:
+    assert fill_statement("/t", evolved([ID, NOTE], [ID, NOTE]), "mysql") is None
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,19 @@ class Change:
 
     added: list[Column] = field(default_factory=list)
     retyped: list[tuple[str, pa.DataType]] = field(default_factory=list)
+    returned: list[Column] = field(default_factory=list)
+    """Columns of the table that the events before did not have: dropped and added again, or added by a sink that was
+    killed before it had filled them."""
     renamed: dict[str, str] = field(default_factory=dict)
     """New name to old name: the values move along."""
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.retyped)
+        return bool(self.added or self.retyped or self.returned)
+
+    @property
+    def new(self) -> list[Column]:
+        """The columns that rows which are there already get a value for."""
+        return self.added + self.returned
 
 
 def needed(table: dict[str, pa.DataType], schema: RowSchema, previous: list[str] | None = None) -> Change:
@@ -70,7 +78,9 @@ def needed(table: dict[str, pa.DataType], schema: RowSchema, previous: list[str]
             )
         if target != table[one.name]:
             change.retyped.append((one.name, target))
-    if previous and change.added and len(previous) == len(names):
+        if previous and one.name not in previous:
+            change.returned.append(one)
+    if previous and change.new and len(previous) == len(names):
         vanished = set(previous) - set(names)
         for old, new in zip(previous, names, strict=True):
             if old in vanished and new not in previous and table.get(old) == schema.by_name[new].type:
@@ -127,13 +137,38 @@ _IMPLICIT: list[tuple[Any, Any]] = [
 ]
 
 
+def fill_statement(path: str, change: Change, connector: str) -> str | None:
+    """Return the statement that gives the new columns their values in rows that exist; `None` where all are NULL."""
+    assignments = []
+    for one in change.new:
+        value = backfill(one, connector)
+        if one.name in change.renamed:
+            assignments.append(f"{quoted(one.name)} = {quoted(change.renamed[one.name])}")
+        elif value is not None:
+            assignments.append(f"{quoted(one.name)} = CAST({_literal(one.value(value))} AS {sql_type(one.type)})")
+        elif one in change.returned:
+            assignments.append(f"{quoted(one.name)} = NULL")
+    return f"UPDATE delta.`{path}` SET {', '.join(assignments)}" if assignments else None  # noqa: S608
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    if isinstance(value, bool):
+        return str(value).upper()
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def is_computed(one: Column) -> bool:
+    """Tell whether a column's default is one that only the source knows in each row, such as CURRENT_TIMESTAMP."""
+    # The epoch stands for it.
+    return one.default is not None and pa.types.is_timestamp(one.type)
+
+
 def backfill(one: Column, connector: str) -> Any:
     """Return the value (as JSON) of an added column in rows that exist already, `None` for NULL."""
     if one.default is not None:
-        # The epoch stands for a default that is computed, such as CURRENT_TIMESTAMP: nobody tells its value.
-        if pa.types.is_timestamp(one.type):
-            return None
-        return one.default
+        return None if is_computed(one) else one.default
     if connector in ("mysql", "mariadb") and not one.optional:
         for matches, value in _IMPLICIT:
             if matches(one.type):

@@ -1,8 +1,8 @@
 """One Delta table: what was applied to it, and how changes get in.
 
-Every commit carries the Kafka offset it reaches (`SetTransaction`, kept in Delta's checkpoints) and, in its
-`userMetadata`, the position in the source's log. So the table alone says where to go on, and a Kafka record or a
-position that was applied is never applied again. There is no other state.
+Every commit carries in its `userMetadata` the Kafka offset that it reaches and the position in the source's log. So the
+table alone says where to go on, and a Kafka record or a position that was applied is never applied again. There is no
+other state.
 """
 
 from __future__ import annotations
@@ -132,9 +132,8 @@ class State:
             self.offsets = {}
             return
         for partition in partitions:
-            offset = max(self.offsets.get(partition, -1), found["offsets"].get(str(partition), -1))
-            if offset >= 0:
-                self.offsets[partition] = offset
+            if str(partition) in found["offsets"]:
+                self.offsets[partition] = max(self.offsets.get(partition, -1), found["offsets"][str(partition)])
 
     def metadata(self, topic: str) -> str:
         """Return it as a commit's `userMetadata`."""
@@ -354,8 +353,19 @@ class Table:
                 if first.resets:
                     # The snapshot's first row has this offset too, and follows in the next commit.
                     state.offsets[partition] -= 1
+                older = ""
+                if len(self.earliest) > 1 and not first.resets:
+                    # It comes in one partition, and holds for what the others bring, before and after.
+                    position = first.position
+                    for other, earliest in self.earliest.items():
+                        state.positions[other] = max(position, state.positions.get(other, position))
+                        state.offsets.setdefault(other, earliest - 1)
+                    older = (
+                        f" WHERE `_cdc_order` < {position.order}"
+                        f" OR `_cdc_order` = {position.order} AND `_cdc_suborder` < {position.suborder}"
+                    )
                 self._commit_as(spark, state, partition)
-                spark.sql(f"DELETE FROM delta.`{self.path}`")  # noqa: S608
+                spark.sql(f"DELETE FROM delta.`{self.path}`{older}")  # noqa: S608
                 self._committed(state, events, started)
             return
         schema = next((event.schema for event in events if event.schema is not None), None)
@@ -433,16 +443,25 @@ class Table:
         missing = METADATA.keys() - self.columns.keys()
         if missing:
             raise StoppedError(f"{self.path} is a table that this sink did not make: it has no {', '.join(missing)}")
-        change = evolution.needed(self.columns, schema, state.fields or None)
+        # Of several partitions one may still bring events of the former columns.
+        previous = state.fields if len(self.earliest) == 1 else None
+        change = evolution.needed(self.columns, schema, previous)
         if not change:
             return
         log.warning(
             "%s: added %s, widened %s%s",
             self.name,
-            [one.name for one in change.added],
+            [one.name for one in change.new],
             [name for name, _ in change.retyped],
             f", renamed {change.renamed}" if change.renamed else "",
         )
+        computed = [one.name for one in change.new if evolution.is_computed(one) and one.name not in change.renamed]
+        if computed:
+            log.warning(
+                "%s: what rows that are there have in %s only the source knows, they get NULL: take a new snapshot",
+                self.name,
+                computed,
+            )
         if evolution.needs_local_timestamps(self.columns, change):
             spark.sql(evolution.local_timestamps_statement(self.path))
         if change.retyped:
@@ -451,16 +470,9 @@ class Table:
             wider.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(self.path)
         if change.added:
             spark.sql(evolution.add_statement(self.path, change))
-        assignments = []
-        for one in change.added:
-            value = evolution.backfill(one, connector)
-            if one.name in change.renamed:
-                assignments.append(f"{quoted(one.name)} = {quoted(change.renamed[one.name])}")
-            elif value is not None:
-                literal = _literal(one.value(value))
-                assignments.append(f"{quoted(one.name)} = CAST({literal} AS {sql_type(one.type)})")
-        if assignments:
-            spark.sql(f"UPDATE delta.`{self.path}` SET {', '.join(assignments)}")  # noqa: S608
+        fill = evolution.fill_statement(self.path, change, connector)
+        if fill is not None:
+            spark.sql(fill)
         self.columns = _columns(spark, self.path)
 
     def _rows(
@@ -662,11 +674,3 @@ def _columns(spark: SparkSession, path: str) -> dict[str, pa.DataType]:
     zone = {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
     schema = to_arrow_schema(spark.read.format("delta").load(path).schema, **zone)
     return {one.name: one.type for one in schema}
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, bytes):
-        return f"X'{value.hex()}'"
-    if isinstance(value, bool):
-        return str(value).upper()
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
