@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     delta_tables_dir: Path = Path("/opt/delta-tables")
 
     delta_sink_url: str | None = None
+    # Where the sink's tables lie: `delta_tables_dir`, or a URI in object storage.
+    delta_sink_tables: str | None = None
 
     # Object storage: profile `storage`. Not the names of Amazon's tools, so that a developer's own account in the
     # environment is not taken for the stack's.

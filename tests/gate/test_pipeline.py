@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from deployment import Deployment, Service
 
+from cdc_workstation.sink.settings import SinkSettings
+
 
 @pytest.mark.only("spark-master")
 def test_expected_spark_workers_are_alive(service: Service, other_deployments: list[Deployment]) -> None:
@@ -73,14 +75,21 @@ def test_the_sink_applies_changes_to_every_table(service: Service) -> None:
 @pytest.mark.only("delta-sink")
 def test_rows_of_the_sample_tables_are_in_delta(service: Service) -> None:
     deployment = service.deployment
-    directory = deployment.variable("stack_delta_tables_dir", "/opt/delta-tables")
-    # What captures each of them; a stack may have one database alone.
-    samples = {"mysql": "cdcdb/products", "postgres": "public/customers"}
-    wanted = [table for name, table in samples.items() if {name, "debezium"} <= set(deployment.services)]
+    sink = SinkSettings.model_validate_json(
+        deployment.host.file(f"{deployment.directory}/delta-sink/config/sink.json").content_string
+    )
+    # What captures each of them; a stack may have one database alone, and its sink may leave tables out.
+    samples = {"mysql": "debezium.cdcdb.products", "postgres": "debezium.public.customers"}
+    wanted = {
+        sink.location_of(topic).name
+        for name, topic in samples.items()
+        if {name, "debezium"} <= set(deployment.services) and re.fullmatch(sink.topics, topic)
+    }
 
     def problem() -> str:
-        missing = [table for table in wanted if not deployment.host.file(f"{directory}/{table}/_delta_log").exists]
-        return f"delta-sink has not written {', '.join(missing)} below {directory}" if missing else ""
+        metrics = deployment.get(f"{service.address}/metrics")
+        missing = wanted - set(re.findall(r'^cdc_sink_table_version\{table="([^"]+)"\} \d', metrics, re.MULTILINE))
+        return f"delta-sink has not written {', '.join(sorted(missing))} below {sink.tables}" if missing else ""
 
     deployment.expect_none(problem)
 

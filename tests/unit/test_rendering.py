@@ -28,7 +28,7 @@ NAMES = {
     "kafka": {"KAFKA_BOOTSTRAP_SERVERS"},
     "debezium": {"DEBEZIUM_URL"},
     "spark": {"SPARK_MASTER_URL", "SPARK_REMOTE", "DELTA_TABLES_DIR"},
-    "delta_sink": {"DELTA_SINK_URL", "DELTA_TABLES_DIR"},
+    "delta_sink": {"DELTA_SINK_URL", "DELTA_SINK_TABLES", "DELTA_TABLES_DIR"},
     "prometheus": {"PROMETHEUS_URL"},
     "alertmanager": {"ALERTMANAGER_URL"},
     "webhook_receiver": {"WEBHOOK_URL"},
