@@ -29,7 +29,8 @@ SETTINGS: dict[str, Any] = {
     "stack_image_prefix": PREFIX,
     # Part of a Dockerfile and so of its image's tag.
     "stack_base_images": {suite: BASE.format(suite=suite) for suite in ("bookworm", "trixie")},
-    "stack_build_images": False,
+    # As `make up ARGS="-e stack_build_images=false"` gives it.
+    "stack_build_images": "false",
 }
 
 
