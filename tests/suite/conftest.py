@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ _OPTIONAL = {"test_object_storage.py": "s3_endpoint_url"}
 collect_ignore = [file for file, field in _OPTIONAL.items() if getattr(get_settings(), field) is None]
 
 _RESIDUE = pytest.StashKey[Residue]()
+_UNKNOWN = pytest.StashKey[str]()
 _LEFT = pytest.StashKey[dict[str, list[str]]]()
 
 
@@ -33,9 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Remember what is on the stack before the first test; of several workers, their controller does."""
     if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
-        # Without a stack the tests say what is missing.
-        with suppress(Exception):
+        # Without a stack the tests say what is missing, too.
+        try:
             session.config.stash[_RESIDUE] = Residue(get_settings())
+        except Exception as error:
+            session.config.stash[_UNKNOWN] = f"{type(error).__name__}: {error}"
 
 
 @pytest.hookimpl(trylast=True)
@@ -54,6 +56,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """Name what was left behind, or removed."""
+    if _UNKNOWN in config.stash:
+        terminalreporter.section("what this run left behind was not looked for", red=True)
+        terminalreporter.line(config.stash[_UNKNOWN])
     left = config.stash.get(_LEFT, {})
     if left:
         cut_short = exitstatus == pytest.ExitCode.INTERRUPTED
