@@ -19,18 +19,17 @@ from confluent_kafka import Consumer, TopicPartition
 
 from cdc_workstation.clients.comparison import differences
 from cdc_workstation.clients.pipeline import CdcPipeline
-from cdc_workstation.clients.source import MySQL
+from cdc_workstation.clients.source import MySQL, PostgreSQL
 from cdc_workstation.settings import Settings, connection_file, get_settings
 
 ROWS_BEFORE, ROWS_BETWEEN = 500, 100
-TOPIC = "debezium.cdcdb.products"
 # A busy machine starts a whole stack in between.
 SECONDS = 180.0
 
 
 @dataclass
 class State:
-    """What was there before the upgrade.
+    """What was there of a table before the upgrade.
 
     Attributes:
         version: the Delta table's version.
@@ -45,9 +44,9 @@ class State:
     between: int
 
 
-def products(settings: Settings) -> CdcPipeline:
-    """Return the sample table with its way to Delta."""
-    connection = MySQL(
+def pipelines(settings: Settings) -> dict[str, CdcPipeline]:
+    """Return the sample table `products` of each database with its way to Delta."""
+    mysql = MySQL(
         {
             "host": settings.mysql_host,
             "port": settings.mysql_port,
@@ -56,55 +55,78 @@ def products(settings: Settings) -> CdcPipeline:
             "password": settings.mysql_password.get_secret_value(),
         }
     )
-    path = settings.delta_tables_dir / "cdcdb" / "products"
-    return CdcPipeline("mysql", connection, "products", TOPIC, path)
+    postgres = PostgreSQL(
+        {
+            "host": settings.postgres_host,
+            "port": settings.postgres_port,
+            "dbname": settings.postgres_database,
+            "user": settings.postgres_user,
+            "password": settings.postgres_password.get_secret_value(),
+        }
+    )
+    tables = settings.delta_tables_dir
+    return {
+        "mysql": CdcPipeline("mysql", mysql, "products", "debezium.cdcdb.products", tables / "cdcdb" / "products"),
+        "postgres": CdcPipeline(
+            "postgres", postgres, "products", "debezium.public.products", tables / "public" / "products"
+        ),
+    }
 
 
-def events(settings: Settings) -> int:
-    """Return how many events the topic has had in all its partitions."""
+def events(settings: Settings, topic: str) -> int:
+    """Return how many events a topic has had in all its partitions."""
     consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "molecule-upgrade"})
     try:
-        partitions = consumer.list_topics(TOPIC, timeout=30).topics[TOPIC].partitions
-        return sum(consumer.get_watermark_offsets(TopicPartition(TOPIC, p), timeout=30)[1] for p in partitions)
+        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        return sum(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1] for p in partitions)
     finally:
         consumer.close()
 
 
-def row(number: int) -> dict[str, object]:
+def row(database: str, number: int) -> dict[str, object]:
     """Return a product."""
-    return {"product_name": f"upgrade {number}", "category": "upgrade", "price": "9.99", "stock_quantity": number}
+    names = (
+        {"product_name": f"upgrade {number}"}
+        if database == "mysql"
+        else {"name": f"upgrade {number}", "sku": f"UPGRADE-{number}"}
+    )
+    return {**names, "category": "upgrade", "price": "9.99", "stock_quantity": number}
 
 
 def before(settings: Settings, file: Path) -> None:
     """Change rows, wait for them in Delta, and change more of them while Debezium is down."""
-    pipeline = products(settings)
-    pipeline.insert_many([row(number) for number in range(ROWS_BEFORE)])
-    pipeline.update({"category": "upgrade"}, category="upgraded")
-    rows = pipeline.wait_until_equal(timeout=SECONDS)
-    state = State(pipeline.delta.version(), len(rows), events(settings), ROWS_BETWEEN)
+    found = {}
+    tables = pipelines(settings)
+    for database, pipeline in tables.items():
+        pipeline.insert_many([row(database, number) for number in range(ROWS_BEFORE)])
+        pipeline.update({"category": "upgrade"}, category="upgraded")
+        rows = pipeline.wait_until_equal(timeout=SECONDS)
+        found[database] = State(pipeline.delta.version(), len(rows), events(settings, pipeline.topic), ROWS_BETWEEN)
     subprocess.run(
         ["docker", "compose", "--project-directory", str(connection_file().parent), "stop", "debezium"], check=True
     )
-    pipeline.insert_many([row(ROWS_BEFORE + number) for number in range(ROWS_BETWEEN)])
-    file.write_text(json.dumps(asdict(state)))
+    for database, pipeline in tables.items():
+        pipeline.insert_many([row(database, ROWS_BEFORE + number) for number in range(ROWS_BETWEEN)])
+    file.write_text(json.dumps({database: asdict(state) for database, state in found.items()}))
 
 
 def after(settings: Settings, file: Path) -> None:
     """Compare source, topic and Delta with what they were."""
-    state = State(**json.loads(file.read_text()))
-    pipeline = products(settings)
-    rows = pipeline.wait_until_equal(timeout=SECONDS)
-    assert len(rows) == state.rows + state.between
-    assert not differences(pipeline.source_rows(), rows, pipeline.key)
-    former = pipeline.delta.rows(version=state.version)
-    assert len(former) == state.rows, f"version {state.version} has {len(former)} rows, and had {state.rows}"
-    came = events(settings) - state.events
-    # More would be a second snapshot, less a loss.
-    assert came == state.between, f"{came} events came for {state.between} changes"
-    print(  # noqa: T201
-        f"{len(rows)} rows are equal in source and Delta, version {state.version} still has its {state.rows}, and "
-        f"{came} changes made while nobody captured came once."
-    )
+    tables = pipelines(settings)
+    for database, was in json.loads(file.read_text()).items():
+        state, pipeline = State(**was), tables[database]
+        rows = pipeline.wait_until_equal(timeout=SECONDS)
+        assert len(rows) == state.rows + state.between
+        assert not differences(pipeline.source_rows(), rows, pipeline.key)
+        former = pipeline.delta.rows(version=state.version)
+        assert len(former) == state.rows, f"version {state.version} has {len(former)} rows, and had {state.rows}"
+        came = events(settings, pipeline.topic) - state.events
+        # More would be a second snapshot, less a loss.
+        assert came == state.between, f"{came} events came for {state.between} changes of {database}"
+        print(  # noqa: T201
+            f"{database}: {len(rows)} rows are equal in source and Delta, version {state.version} still has its "
+            f"{state.rows}, and {came} changes made while nobody captured came once."
+        )
 
 
 if __name__ == "__main__":

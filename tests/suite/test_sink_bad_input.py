@@ -29,6 +29,13 @@ def change(key: int, position: int, note: str | None = None, op: str = "c") -> t
     return event({"id": key, "sent_ms": position, "note": note}, position, op)
 
 
+def elsewhere(message: tuple[bytes, bytes], **source: Any) -> tuple[bytes, bytes]:
+    """Give an event another place in the source's log."""
+    value = json.loads(message[1])
+    value["payload"]["source"].update(source)
+    return message[0], json.dumps(value).encode()
+
+
 def row(key: int, position: int, note: str | None = None) -> dict[str, Any]:
     return {"id": key, "sent_ms": position, "note": note}
 
@@ -78,6 +85,28 @@ def test_an_older_event_never_overwrites_a_newer_one(captured_mysql: CapturedDat
 
     table.wait_for(row(1, 50, "new"), row(2, 60, "new"), row(3, 70))
     until(lambda: table.metric("stale_events_total") == 3, "the old events are counted")
+
+
+def test_a_log_that_went_back_stops_the_table_until_a_new_snapshot(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    captured_mysql.produce(table, change(1, 5_000_000), change(2, 6_000_000))
+    table.wait_for(row(1, 5_000_000), row(2, 6_000_000))
+
+    captured_mysql.produce(table, elsewhere(change(3, 10), ts_ms=9_000))
+    [dead] = table.wait_for_dead_letters(1)
+    assert dead["reason"] == "stopped"
+    assert "the source's log went back" in dead["detail"]
+    until(lambda: table.metric("table_stopped") == 1, "the table has stopped")
+    table.wait_for(row(1, 5_000_000), row(2, 6_000_000))
+
+    captured_mysql.produce(
+        table,
+        elsewhere(change(1, 20, op="r"), ts_ms=9_500, snapshot="first"),
+        elsewhere(change(3, 20, op="r"), ts_ms=9_500, snapshot="last"),
+        elsewhere(change(4, 30), ts_ms=9_600),
+    )
+    table.wait_for(row(1, 20), row(3, 20), row(4, 30))
+    assert table.metric("table_stopped") == 0
 
 
 def test_a_truncate_holds_for_all_partitions(captured_mysql: CapturedDatabase) -> None:
