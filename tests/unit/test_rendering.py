@@ -130,6 +130,16 @@ def test_the_engine_builds_each_image_once(rendered: Rendered) -> None:
     assert all(re.fullmatch(r"cdc-workstation/[a-z-]+:[\w.-]+-[0-9a-f]{12}", tag) for tag in tags), tags
 
 
+def test_a_build_knows_the_proxy_however_it_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+
+    builds = declare(tmp_path, ["webhook_receiver"]).builds
+
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        assert f"--build-arg {name}=http://proxy.example:3128" in builds
+
+
 def test_every_service_runs_an_image_of_ours(services: dict[str, Any], rendered: Rendered) -> None:
     built = set(re.findall(r"--tag (\S+)", rendered.builds))
 
@@ -266,6 +276,24 @@ def test_the_sink_on_a_cluster_knows_where_its_tables_are_and_is_found_by_execut
 def test_tables_that_not_all_find_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(AssertionError, match="delta_sink_tables is"):
         declare(tmp_path, ["delta_sink"], stack_services=["spark", "delta_sink"], **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"minio_password": "short"}, {"minio_buckets": []}, {"minio_user": "me"}], ids=str)
+def test_what_minio_would_end_itself_for_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(AssertionError, match="MinIO takes at least"):
+        declare(tmp_path, ["minio"], **wrong)
+
+
+def test_kafka_on_zookeeper_has_the_older_broker_and_a_volume_of_its_own(tmp_path: Path) -> None:
+    services = ["kafka", "zookeeper"]
+    directory = declare(tmp_path, services, stack_services=services).directory
+    kafka = yaml.safe_load((directory / "kafka/compose.yml").read_text())["services"]["kafka"]
+    properties = (directory / "kafka/config/server.properties").read_text()
+
+    assert "zookeeper.connect=zookeeper:2181/kafka" in properties
+    assert "process.roles" not in properties
+    assert any(volume.startswith("kafka-zookeeper-data:") for volume in kafka["volumes"])
+    assert "zookeeper" in kafka["depends_on"]
 
 
 def provisioned(rendered: Rendered, what: str) -> list[dict[str, Any]]:
