@@ -286,7 +286,8 @@ def bench_sink() -> Iterator[Figure]:
                 their50, their95 = steady(other, directory / "orders")
             yield f"{what}: p50", their50, "s", ""
             yield f"{what}: p95", their95, "s", ""
-            yield f"{what} / sink, p50", their50 / p50, "", ""
+            yield f"{what} / sink, p50", their50 / p50, "times", ""
+            yield f"{what} / sink, p95", their95 / p95, "times", ""
 
 
 def _execute(connection: Any, statement: str) -> None:

@@ -104,6 +104,14 @@ def test_kafka_is_restarted(stack: Stack, tables: list[CapturedTable], writers: 
     ends_equal(tables, writers)
 
 
+def test_kafka_is_killed(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
+    writers[0].wait_for(50)
+    stack.kill("kafka")
+    stack.start("kafka")
+
+    ends_equal(tables, writers)
+
+
 @pytest.mark.parametrize("service", ["mysql", "postgres"])
 def test_a_database_that_stays_away_is_reported_and_its_connector_goes_on(
     stack: Stack,
