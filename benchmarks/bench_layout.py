@@ -1,4 +1,4 @@
-"""What small, frequent commits to a larger table cost by its layout: deletion vectors and auto-compaction, on and off."""
+"""What small, frequent commits cost by the layout of a table: deletion vectors and auto-compaction, on and off."""
 
 from __future__ import annotations
 
