@@ -8,11 +8,14 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import requests
 from confluent_kafka.admin import AdminClient, NewTopic
 from mysql.connector.abstracts import MySQLConnectionAbstract
 from residue import NAME, Residue
 
 from cdc_workstation.clients.alertmanager import AlertmanagerClient
+from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.fixtures.kafka import stack_connector
 from cdc_workstation.settings import Settings
 
 
@@ -26,6 +29,15 @@ def residue(stack_settings: Settings, alert_test_id: str, name: str) -> Residue:
     return Residue(stack_settings, re.compile(name), {"test_id": alert_test_id})
 
 
+def create_stopped(client: ConnectClient, name: str) -> None:
+    """Create a connector that is stopped from the beginning: it makes no slot, no topic and no snapshot."""
+    config = client.config(stack_connector(client)) | {"name": name}
+    body = {"name": name, "config": config, "initial_state": "STOPPED"}
+    with requests.Session() as session:
+        session.trust_env = False
+        session.post(f"{client.url}/connectors", json=body, timeout=30).raise_for_status()
+
+
 def test_what_tests_leave_is_found_and_removed(
     residue: Residue,
     name: str,
@@ -34,23 +46,31 @@ def test_what_tests_leave_is_found_and_removed(
     postgres_connection: psycopg.Connection[Any],
     kafka_bootstrap_servers: str,
     alertmanager_client: AlertmanagerClient,
+    connect_client: ConnectClient,
 ) -> None:
     with mysql_connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
+        cursor.execute(f"CREATE DATABASE cdcdb_{name}")
     postgres_connection.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
+    postgres_connection.execute(f"CREATE SCHEMA {name}")
+    create_stopped(connect_client, name)
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap_servers})
     admin.create_topics([NewTopic(f"debezium.elsewhere.{name}", 1, 1)])[f"debezium.elsewhere.{name}"].result(10)
     (stack_settings.delta_tables_dir / name).mkdir()
+    (stack_settings.delta_tables_dir / "public" / name).mkdir()
     silence = alertmanager_client.create_silence()
     alertmanager_client.post_alert("LeftBehind", severity="info")
 
     found = residue.remove()
 
     assert {kind: names for kind, names in found.items() if kind != "alerts"} == {
+        "connectors": [name],
         "MySQL tables": [name],
+        "MySQL databases": [f"cdcdb_{name}"],
         "PostgreSQL tables": [name],
+        "PostgreSQL schemas": [name],
         "topics": [f"debezium.elsewhere.{name}"],
-        "Delta directories": [name],
+        "Delta directories": [name, f"public/{name}"],
         "silences": [silence],
     }
     assert "alertname=LeftBehind" in found["alerts"][0]

@@ -260,6 +260,7 @@ def test_the_sink_on_a_cluster_knows_where_its_tables_are_and_is_found_by_execut
     assert properties["spark.hadoop.fs.s3a.secret.key"] == (directory / "secrets/minio_password").read_text().strip()
     assert file.stat().st_mode & 0o077 == 0
     assert properties["spark.driver.host"] == "127.0.0.11"
+    assert properties["spark.cores.max"] == properties["spark.executor.cores"] == "1"
     ports = [properties["spark.driver.port"], properties["spark.driver.blockManager.port"]]
     assert [f"127.0.0.11:{port}:{port}" for port in ports] == sink["ports"][1:]
 
