@@ -43,7 +43,8 @@ def _create(spark: SparkSession, path: Path, *, vectors: bool, compaction: bool)
         "delta.autoOptimize.autoCompact": str(compaction).lower(),
     }
     listed = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
-    spark.sql(f"CREATE TABLE delta.`{path}` (id BIGINT, revision BIGINT, note STRING) TBLPROPERTIES ({listed})")
+    columns = "id BIGINT, revision BIGINT, note STRING"
+    spark.sql(f"CREATE TABLE delta.`{path}` ({columns}) USING delta TBLPROPERTIES ({listed})")
     spark.sql(
         f"INSERT INTO delta.`{path}` SELECT /*+ REPARTITION_BY_RANGE({FILES}, id) */ id, 0, repeat('x', 50) "
         f"FROM range({ROWS})"
