@@ -325,11 +325,11 @@ class Sink:
                         not records or len(records) + len(topic.waiting[0]) <= self.settings.max_rows_per_commit
                     ):
                         records += topic.waiting.popleft()
+                    self.waiting_rows -= len(records)
+                    self.changed.notify_all()
                 self._apply(topic, records)
                 with self.changed:
                     self.commits += 1
-                    if generation == self.generation:
-                        self.waiting_rows -= len(records)
                     self.changed.notify_all()
         except Exception:
             log.exception("%s could not be written", topic.table.name)

@@ -168,6 +168,8 @@ class Table:
         self._seen: dict[int, int] = {}
         self._last_delete: dict[int, tuple[Any, ...] | None] = {}
         self._dead: dict[int, int] = {}
+        # Whether a snapshot of another log begins among the events that are about to be applied.
+        self._resets = False
         self._commits = 0
         metrics.expose(self.name)
 
@@ -214,6 +216,7 @@ class Table:
         applied = max(applied, self._seen.get(partition, -1))
         dead: list[tuple[Record, str, str]] = []
         events: list[Event] = []
+        self._resets = False
         self._check_gap(partition, records, applied)
         for record in records:
             if record.offset <= applied:
@@ -228,6 +231,7 @@ class Table:
                 # What came before it is still good.
                 self._apply_all(spark, partition, events, dead)
                 events = []
+                self._resets = False
                 if self.stopped is None:
                     self._stop(error)
         if self.stopped is None:
@@ -278,7 +282,7 @@ class Table:
         deleted = self._last_delete.get(partition)
         self._last_delete[partition] = None
         high = self.state.positions.get(partition) if self.state else None
-        if any(event.resets for event in events):
+        if self._resets:
             high = None
         if isinstance(found, Tombstone):
             # It belongs to the delete right before it. Alone, the delete was compacted away and it stands for it.
@@ -313,6 +317,7 @@ class Table:
                 if _begins_snapshot(found):
                     log.warning("%s: a snapshot from another log replaces what was applied", self.name)
                     events.append(replace(found, op="t", key=None, raw=None, resets=True))
+                    self._resets = True
                     events.append(found)
                     return
                 raise StoppedError(
