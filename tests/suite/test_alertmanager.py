@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import docker
 import pytest
 import requests
 import yaml
+from containers import container
 from locks import alone_with, sharing
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -308,16 +308,8 @@ def test_silences_and_the_log_of_notifications_survive_a_restart(
     silence_id = alertmanager_client.create_silence(alertname="Muted")
     alertmanager_client.post_alert("DiskFull")
     webhook_receiver.wait_for()
-    [container] = docker.from_env().containers.list(
-        filters={
-            "label": [
-                f"com.docker.compose.project={stack_settings.compose_project_name}",
-                "com.docker.compose.service=alertmanager",
-            ]
-        }
-    )
 
-    container.restart()
+    container(stack_settings, "alertmanager").restart()
     eventually(lambda: _assert_equal(alertmanager_client.is_ready(), True))
 
     assert alertmanager_client.silence(silence_id).status.state == "active"

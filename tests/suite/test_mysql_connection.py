@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-import docker
 import mysql.connector
 import pytest
+from containers import container
 from locks import alone_with, sharing
 from mysql.connector import errorcode, errors
 from mysql.connector.abstracts import MySQLConnectionAbstract
@@ -104,12 +104,9 @@ def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
     with mysql_connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {table} VALUES (1)")
     started = answer(mysql_connection, "SELECT @@server_uuid, CONNECTION_ID()")
-    labels = [f"com.docker.compose.project={stack_settings.compose_project_name}", "com.docker.compose.service=mysql"]
-    engine = docker.from_env()
-    [container] = engine.containers.list(filters={"label": labels})
     events = change_events(table, from_beginning=True)
 
-    container.restart(timeout=30)
+    container(stack_settings, "mysql").restart(timeout=30)
 
     with pytest.raises(mysql.connector.Error):
         answer(mysql_connection, "SELECT 1")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import docker
 import psycopg
 import pytest
+from containers import container
 from locks import alone_with, sharing
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
@@ -181,6 +181,18 @@ def test_application_user_may_drop_the_slots_of_tests_and_no_other(postgres_conn
     assert answer(postgres_connection, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'debezium'") == (1,)
 
 
+def test_what_takes_the_stack_down_drops_a_slot(debezium_connection: Connection, stack_settings: Settings) -> None:
+    slot = f"test_{uuid4().hex[:12]}"
+    debezium_connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
+
+    first, again = (container(stack_settings, "postgres").exec_run(["postgres-drop-slot", slot]) for _ in range(2))
+
+    assert (first.exit_code, first.output.decode().split()) == (0, ["dropped", slot])
+    assert (again.exit_code, again.output) == (0, b"")
+    slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = %s"
+    assert debezium_connection.execute(slots, (slot,)).fetchone() == (0,)
+
+
 def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
     alone: None,
     postgres_connection: Connection,
@@ -192,15 +204,10 @@ def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
 ) -> None:
     table = postgres_table("id int PRIMARY KEY")
     postgres_connection.execute(f"INSERT INTO {table} VALUES (1)")
-    labels = [
-        f"com.docker.compose.project={stack_settings.compose_project_name}",
-        "com.docker.compose.service=postgres",
-    ]
-    [container] = docker.from_env().containers.list(filters={"label": labels})
     events = change_events(table, database="public", from_beginning=True)
     events.take(1)
 
-    container.restart(timeout=30)
+    container(stack_settings, "postgres").restart(timeout=30)
 
     with pytest.raises(psycopg.OperationalError):
         postgres_connection.execute("SELECT 1")

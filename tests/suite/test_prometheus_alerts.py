@@ -11,6 +11,7 @@ from uuid import uuid4
 import docker
 import pytest
 import requests
+from containers import container
 from docker.models.containers import Container
 from locks import sharing
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
@@ -116,21 +117,14 @@ class Service:
 def service(prometheus_client: PrometheusClient, stack_settings: Settings) -> Iterator[Service]:
     """A running service with metrics (a second Prometheus), unknown to the stack's Prometheus so far."""
     engine = docker.from_env()
-    [prometheus] = engine.containers.list(
-        filters={
-            "label": [
-                f"com.docker.compose.project={stack_settings.compose_project_name}",
-                "com.docker.compose.service=prometheus",
-            ]
-        }
-    )
+    prometheus = container(stack_settings, "prometheus")
     targets = connection_file().parent / "targets"
     for leftover in targets.glob(f"{TEST_TARGETS}*.json"):
         # Of a run that was killed.
         if time.time() - leftover.stat().st_mtime > 600:
             leftover.unlink(missing_ok=True)
     name = f"{TEST_TARGETS}{uuid4()}"
-    container = engine.containers.run(
+    second = engine.containers.run(
         prometheus.image,
         ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/tmp/data"],
         name=name,
@@ -143,7 +137,7 @@ def service(prometheus_client: PrometheusClient, stack_settings: Settings) -> It
         cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"],
     )
-    service = Service(container, targets / f"{name}.json")
+    service = Service(second, targets / f"{name}.json")
     yield service
     service.remove()
 

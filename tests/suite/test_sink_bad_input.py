@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import docker
 import pytest
 from captured import CapturedDatabase, until
 from confluent_kafka.admin import AdminClient, NewTopic
+from containers import container
 from locks import sharing
 
 from cdc_workstation.sink.canary import event
@@ -162,15 +162,8 @@ def test_changes_of_a_table_without_primary_key_are_appended_with_a_warning(capt
     found = sorted((one["_cdc_op"], one["amount"]) for one in table.arrow().to_pylist())
     assert found == [("c", 1), ("c", 1), ("d", 2), ("d", 2), ("u", 2), ("u", 2)]
     assert table.dead_letters() == []
-    [sink] = docker.from_env().containers.list(
-        filters={
-            "label": [
-                f"com.docker.compose.project={captured.settings.compose_project_name}",
-                "com.docker.compose.service=delta-sink",
-            ]
-        }
-    )
-    assert f"{table.label} has no primary key: its changes are appended" in sink.logs().decode()
+    logs = container(captured.settings, "delta-sink").logs().decode()
+    assert f"{table.label} has no primary key: its changes are appended" in logs
 
 
 def test_a_message_without_key_of_a_keyless_topic_is_appended(captured_mysql: CapturedDatabase) -> None:
@@ -178,3 +171,17 @@ def test_a_message_without_key_of_a_keyless_topic_is_appended(captured_mysql: Ca
     captured_mysql.produce(table, *((None, value) for _, value in (change(1, 10), change(1, 20, None, "u"))))
 
     table.wait_for(row(1, 10), row(1, 20))
+
+
+def test_a_table_that_is_given_a_primary_key_stops_with_what_to_do(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.topic_alone()
+    captured_mysql.produce(table, (None, change(1, 10)[1]))
+    table.wait_for(row(1, 10))
+
+    captured_mysql.produce(table, change(2, 20))
+
+    [dead] = table.wait_for_dead_letters(1)
+    assert dead["reason"] == "stopped"
+    assert "has a primary key now" in dead["detail"]
+    until(lambda: table.metric("table_stopped") == 1, "the table has stopped")
+    table.wait_for(row(1, 10))
