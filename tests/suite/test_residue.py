@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -75,6 +79,49 @@ def test_what_tests_leave_is_found_and_removed(
     }
     assert "alertname=LeftBehind" in found["alerts"][0]
     assert residue.left() == {}
+
+
+CUT_SHORT = """
+import os, signal
+
+def test_cut_short(mysql_connection):
+    with mysql_connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE {name} (id INT PRIMARY KEY)")
+        cursor.execute("INSERT INTO {name} VALUES (1)")
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+# What other workers have made meanwhile is not this run's.
+NARROW = """
+import re
+from residue import Residue
+
+Residue.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}})
+"""
+
+
+def test_a_run_that_is_interrupted_removes_what_it_made(
+    name: str, tmp_path: Path, mysql_connection: MySQLConnectionAbstract
+) -> None:
+    (tmp_path / "test_cut_short.py").write_text(CUT_SHORT.format(name=name))
+    (tmp_path / "narrow.py").write_text(NARROW.format(name=name))
+    suite = Path(__file__).parent
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "narrow", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir=."],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        | {"PYTHONPATH": f"{tmp_path}:{suite}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert run.returncode == pytest.ExitCode.INTERRUPTED, run.stdout + run.stderr
+    assert "removed after the interrupt" in run.stdout
+    assert f"MySQL tables: {name}" in run.stdout
+    with mysql_connection.cursor() as cursor:
+        cursor.execute("SHOW TABLES LIKE %s", (name,))
+        assert cursor.fetchall() == []
 
 
 @pytest.mark.parametrize("own", ["t_0123456789ab", "debezium.cdcdb.cdc_0123456789ab", "cdcdb_test_0123456789ab.orders"])
