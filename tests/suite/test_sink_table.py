@@ -1,0 +1,80 @@
+"""A table of the sink by itself, where the stack's own sink has other settings or would take years to get there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from cdc_workstation.fixtures.spark import DeltaTableLocation
+from cdc_workstation.sink.canary import event
+from cdc_workstation.sink.events import Record
+from cdc_workstation.sink.settings import SinkSettings
+from cdc_workstation.sink.table import Table
+
+pytestmark = pytest.mark.timeout(300)
+
+TOPIC = "debezium.elsewhere.journal"
+
+
+@pytest.fixture
+def spark(spark_connect_session: SparkSession) -> Iterator[SparkSession]:
+    """The run's session; what a commit of the sink says is its own affair and not that of the next test."""
+    yield spark_connect_session
+    for name in ("write.txnAppId", "write.txnVersion", "commitInfo.userMetadata"):
+        spark_connect_session.conf.unset(f"spark.databricks.delta.{name}")
+
+
+@pytest.fixture
+def settings(delta_table: DeltaTableLocation) -> SinkSettings:
+    return SinkSettings(tables=delta_table.path, table_path="{table}")
+
+
+def keyless(offset: int, note: str = "") -> Record:
+    """A change of a table without primary key."""
+    _, value = event({"id": 1, "sent_ms": offset, "note": note}, 10 * offset + 10, "c")
+    return Record(TOPIC, 0, offset, 0, None, value)
+
+
+def rows(path: str) -> list[int]:
+    return sorted(DeltaTable(path).to_pyarrow_table(columns=["sent_ms"])["sent_ms"].to_pylist())
+
+
+def test_a_table_without_primary_key_is_set_aside_where_that_is_chosen(
+    spark: SparkSession, settings: SinkSettings
+) -> None:
+    table = Table(settings.model_copy(update={"keyless": "stop"}), TOPIC)
+    assert table.open("topic-1", {0: 0}) == {0: 0}
+
+    table.apply(spark, 0, [keyless(0), keyless(1)])
+
+    assert str(table.stopped) == "the table has no primary key"
+    assert table.location.open() is None
+    dead = settings.dead_letters.open()
+    assert dead is not None
+    found = dead.to_pyarrow_table().to_pylist()
+    assert sorted((one["offset"], one["reason"], one["detail"]) for one in found) == [
+        (offset, "stopped", "the table has no primary key") for offset in (0, 1)
+    ]
+
+
+def test_behind_many_commits_of_others_deltas_own_transaction_says_where_to_go_on(
+    spark: SparkSession, settings: SinkSettings
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [keyless(0), keyless(1)])
+    assert rows(table.path) == [0, 1]
+
+    others = DeltaTable(table.path)
+    for number in range(201):
+        others.alter.set_table_description(f"note {number}")
+    assert not any("userMetadata" in commit for commit in others.history(200))
+
+    restarted = Table(settings, TOPIC)
+    assert restarted.open("topic-1", {0: 0}) == {0: 2}
+    restarted.apply(spark, 0, [keyless(0), keyless(1), keyless(2)])
+    assert rows(table.path) == [0, 1, 2]
+    assert restarted.stopped is None
