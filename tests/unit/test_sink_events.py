@@ -17,6 +17,7 @@ from cdc_workstation.sink.evolution import (
     backfill,
     create_statement,
     fill_statement,
+    merge_statement,
     needed,
     rewritten,
 )
@@ -208,3 +209,15 @@ def test_a_name_that_parquet_does_not_take_is_mapped() -> None:
 
     assert "'delta.columnMapping.mode' = 'name'" in statement
     assert "`a b` INT" in statement
+
+
+def test_a_table_needs_no_properties() -> None:
+    from cdc_workstation.sink.events import RowSchema
+
+    assert create_statement("/t", RowSchema.of([ID]), {}).endswith("USING delta")
+
+
+def test_a_columns_name_may_have_a_quote() -> None:
+    statement = merge_statement("/t", ["id", "it's"], ("id",), {"it's"}, insert_only=False)
+
+    assert r"array_contains(s.`_cdc_kept`, 'it\'s')" in statement

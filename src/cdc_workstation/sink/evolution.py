@@ -95,7 +95,8 @@ def create_statement(path: str, schema: RowSchema, properties: dict[str, str]) -
         properties = {"delta.columnMapping.mode": "name", **properties}
     ddl = ", ".join(f"{quoted(name)} {sql_type(kind)}" for name, kind in columns.items())
     listed = ", ".join(f"'{name}' = '{value}'" for name, value in properties.items())
-    return f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({ddl}) USING delta TBLPROPERTIES ({listed})"
+    with_properties = f" TBLPROPERTIES ({listed})" if listed else ""
+    return f"CREATE TABLE IF NOT EXISTS delta.`{path}` ({ddl}) USING delta{with_properties}"
 
 
 def rewritten(columns: dict[str, pa.DataType], change: Change) -> list[str]:
@@ -204,7 +205,7 @@ def merge_statement(path: str, columns: list[str], keys: tuple[str, ...], kept: 
     def assigned(name: str) -> str:
         taken = f"s.{quoted(name)}"
         if name in kept:
-            taken = f"CASE WHEN array_contains(s.`_cdc_kept`, '{name}') THEN t.{quoted(name)} ELSE {taken} END"
+            taken = f"CASE WHEN array_contains(s.`_cdc_kept`, {_literal(name)}) THEN t.{quoted(name)} ELSE {taken} END"
         return f"t.{quoted(name)} = {taken}"
 
     newer = (
