@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
+from pyspark.errors import ParseException
 from pyspark.sql import SparkSession
 
 from cdc_workstation.fixtures.spark import DeltaTableLocation
+from cdc_workstation.sink import evolution
 from cdc_workstation.sink.canary import event
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.settings import SinkSettings
@@ -34,8 +38,20 @@ def settings(delta_table: DeltaTableLocation) -> SinkSettings:
 
 def keyless(offset: int, note: str = "") -> Record:
     """A change of a table without primary key."""
-    _, value = event({"id": 1, "sent_ms": offset, "note": note}, 10 * offset + 10, "c")
-    return Record(TOPIC, 0, offset, 0, None, value)
+    return change(offset, 1, note=note)._replace(key=None)
+
+
+def change(offset: int, key: int, op: str = "c", *, note: str | None = None, **source: Any) -> Record:
+    """A change of the row with `key`, ten bytes of the binlog after that of the offset before."""
+    row, place = {"id": key, "sent_ms": offset, "note": note}, source.pop("at", 10 * offset + 10)
+    identity, value = event(row, place, op)
+    envelope = json.loads(value)
+    envelope["payload"]["source"].update(source)
+    return Record(TOPIC, 0, offset, 0, identity, json.dumps(envelope).encode())
+
+
+def tombstone(offset: int, key: int) -> Record:
+    return change(offset, key)._replace(value=None)
 
 
 def rows(path: str) -> list[int]:
@@ -78,3 +94,20 @@ def test_behind_many_commits_of_others_deltas_own_transaction_says_where_to_go_o
     restarted.apply(spark, 0, [keyless(0), keyless(1), keyless(2)])
     assert rows(table.path) == [0, 1, 2]
     assert restarted.stopped is None
+
+
+def test_what_a_failed_commit_would_have_reached_does_not_count(
+    spark: SparkSession, settings: SinkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1)])
+    with monkeypatch.context() as broken:
+        broken.setattr(evolution, "merge_statement", lambda *_: "MERGE INTO nothing")
+        with pytest.raises(ParseException):
+            table.apply(spark, 0, [change(1, 2)])
+
+    assert table.state is not None
+    assert table.state.offsets == {0: 0}
+    table.apply(spark, 0, [change(1, 2), change(2, 3)])
+    assert rows(table.path) == [0, 1, 2]

@@ -84,7 +84,7 @@ class Topic:
         self.running = False
         self.failures = 0
         self.failed_at: float | None = None
-        """When it failed for the second time in a row: it rests for a while."""
+        """When it failed: it takes nothing until its table is opened anew, where what it failed on comes again."""
 
 
 class Sink:
@@ -338,11 +338,10 @@ class Sink:
                 topic.waiting.clear()
                 self.waiting_rows = sum(len(part) for one in self.topics.values() for part in one.waiting)
                 topic.failures += 1
-                # What it failed on is read again, by a query that starts where the table is.
+                topic.failed_at = time.monotonic()
+                # At once for the first time, after a rest for the others.
                 if topic.failures == 1:
                     self.restart.set()
-                else:
-                    topic.failed_at = time.monotonic()
         finally:
             with self.changed:
                 topic.running = False

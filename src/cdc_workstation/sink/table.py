@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -347,9 +348,10 @@ class Table:
     ) -> None:
         started = time.monotonic()
         first = events[0]
-        state = self.state or State(topic_id=self.topic_id)
         if self.state is not None:
             self._sweep(spark, self.state)
+        # A copy, which counts once it is committed.
+        state = deepcopy(self.state) or State(topic_id=self.topic_id)
         if first.op == "t":
             if self.state is not None:
                 if first.resets:
