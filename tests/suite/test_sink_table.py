@@ -111,3 +111,26 @@ def test_what_a_failed_commit_would_have_reached_does_not_count(
     assert table.state.offsets == {0: 0}
     table.apply(spark, 0, [change(1, 2), change(2, 3)])
     assert rows(table.path) == [0, 1, 2]
+
+
+def broken(offset: int) -> Record:
+    return change(offset, 1)._replace(value=b"{this is no JSON")
+
+
+def dead_offsets(settings: SinkSettings) -> list[int]:
+    table = settings.dead_letters.open()
+    return [] if table is None else sorted(table.to_pyarrow_table()["offset"].to_pylist())
+
+
+def test_a_dead_letter_is_written_before_the_commit_that_passes_it(
+    spark: SparkSession, settings: SinkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    monkeypatch.setattr(table, "_committed", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        table.apply(spark, 0, [change(0, 1), broken(1), change(2, 2), broken(3)])
+
+    restarted = Table(settings, TOPIC)
+    assert restarted.open("topic-1", {0: 0}) == {0: 3}
+    assert dead_offsets(settings) == [1]

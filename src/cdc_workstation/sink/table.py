@@ -66,6 +66,8 @@ _DEAD_LETTERS = pa.schema(
     ]
 )
 _dead_letters_lock = threading.Lock()
+# A record that cannot be applied, the reason in a word, and in a sentence.
+Dead = tuple[Record, str, str]
 
 
 class StoppedError(Exception):
@@ -215,7 +217,7 @@ class Table:
         """Apply records of one partition, in Kafka's order."""
         applied = self.state.offsets.get(partition, -1) if self.state else -1
         applied = max(applied, self._seen.get(partition, -1))
-        dead: list[tuple[Record, str, str]] = []
+        dead: list[Dead] = []
         events: list[Event] = []
         self._resets = False
         self._check_gap(partition, records, applied)
@@ -331,7 +333,7 @@ class Table:
         events.append(found)
 
     def _apply_all(
-        self, spark: SparkSession, partition: int, events: list[Event], dead: list[tuple[Record, str, str]]
+        self, spark: SparkSession, partition: int, events: list[Event], dead: list[Dead]
     ) -> None:
         for segment in _segments(events):
             try:
@@ -344,7 +346,7 @@ class Table:
                 return
 
     def _apply_segment(
-        self, spark: SparkSession, partition: int, events: list[Event], dead: list[tuple[Record, str, str]]
+        self, spark: SparkSession, partition: int, events: list[Event], dead: list[Dead]
     ) -> None:
         started = time.monotonic()
         first = events[0]
@@ -371,7 +373,7 @@ class Table:
                         f" WHERE `_cdc_order` < {position.order}"
                         f" OR `_cdc_order` = {position.order} AND `_cdc_suborder` < {position.suborder}"
                     )
-                self._commit_as(spark, state, partition)
+                self._commit_as(spark, state, partition, dead)
                 spark.sql(f"DELETE FROM delta.`{self.path}`{older}")  # noqa: S608
                 self._committed(state, events, started)
             return
@@ -409,7 +411,7 @@ class Table:
         if schema is not None:
             state.fields = schema.names
         self._advance(state, partition, events)
-        self._commit_as(spark, state, partition)
+        self._commit_as(spark, state, partition, dead)
         if source.num_rows:
             _frame(spark, source).createOrReplaceTempView("changes")
             columns = [name for name in source.column_names if name not in ("_cdc_deleted", "_cdc_kept")]
@@ -487,7 +489,7 @@ class Table:
         events: Sequence[Event],
         schema: RowSchema | None,
         keys: tuple[str, ...],
-        dead: list[tuple[Record, str, str]],
+        dead: list[Dead],
     ) -> tuple[pa.Table, set[str]]:
         """Return the changes as a table for MERGE, and the columns that some of them do not carry."""
         assert self.columns is not None or schema is None
@@ -536,13 +538,16 @@ class Table:
         state.offsets[partition] = events[-1].record.offset
         state.topic_id = self.topic_id
 
-    def _commit_as(self, spark: SparkSession, state: State, partition: int) -> None:
+    def _commit_as(self, spark: SparkSession, state: State, partition: int, dead: list[Dead]) -> None:
         """Let the next commit of this session carry the offset and the position that it reaches.
+
+        What it passes and cannot be applied is set aside before: nobody reads it again afterwards.
 
         Delta asks the table's whole state for a `SetTransaction`, which is half of a small MERGE. Every commit has the
         offset in its metadata, so the transaction is there for who lost that: for each commit where applying a change
         twice would show, else from time to time.
         """
+        self._bury(spark, partition, [one for one in dead if one[0].offset <= state.offsets[partition]])
         self._plain(spark)
         if self._commits % _TRANSACTION_INTERVAL == 0 or not state.keyed:
             spark.conf.set(_APP_ID, app_id(state.topic_id, partition))
@@ -573,7 +578,7 @@ class Table:
         metrics.TABLE_STOPPED.labels(self.name).set(1)
         metrics.ERRORS.labels(self.name).inc()
 
-    def _bury(self, spark: SparkSession, partition: int, dead: list[tuple[Record, str, str]]) -> None:
+    def _bury(self, spark: SparkSession, partition: int, dead: list[Dead]) -> None:
         """Write records to the dead-letter table, each once."""
         if not dead:
             return
