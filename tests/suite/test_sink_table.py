@@ -132,5 +132,35 @@ def test_a_dead_letter_is_written_before_the_commit_that_passes_it(
         table.apply(spark, 0, [change(0, 1), broken(1), change(2, 2), broken(3)])
 
     restarted = Table(settings, TOPIC)
-    assert restarted.open("topic-1", {0: 0}) == {0: 3}
-    assert dead_offsets(settings) == [1]
+    assert restarted.open("topic-1", {0: 0}) == {0: 4}
+    assert dead_offsets(settings) == [1, 3]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_tombstone_that_kafka_no_longer_has_is_not_missed(
+    spark: SparkSession, settings: SinkSettings, together: bool
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    deleted = [change(0, 1), change(1, 2), change(2, 2, "d"), tombstone(3, 2)]
+    table.apply(spark, 0, deleted if together else deleted[:3])
+
+    restarted = Table(settings, TOPIC)
+    assert restarted.open("topic-1", {0: 4}) == {0: 4}
+    restarted.apply(spark, 0, [change(4, 3)])
+
+    assert restarted.stopped is None
+    assert rows(table.path) == [0, 4]
+
+
+def test_a_change_that_kafka_no_longer_has_stops_the_table(spark: SparkSession, settings: SinkSettings) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1), change(1, 1, "d"), tombstone(2, 1)])
+
+    restarted = Table(settings, TOPIC)
+    restarted.open("topic-1", {0: 4})
+    restarted.apply(spark, 0, [change(4, 3)])
+
+    assert "Kafka no longer has offsets 3 to 3" in str(restarted.stopped)
+    assert dead_offsets(settings) == [4]

@@ -85,6 +85,8 @@ class State:
     topic_id: str = ""
     offsets: dict[int, int] = field(default_factory=dict)
     """Partition to the last offset that was applied."""
+    tombstones: list[int] = field(default_factory=list)
+    """Partitions whose last offset is a delete: the tombstone after it says nothing, and may be gone from Kafka."""
     positions: dict[int, Position] = field(default_factory=dict)
     """Partition to the greatest position in the source's log that was applied."""
     ts_ms: int = 0
@@ -134,6 +136,7 @@ class State:
         if found["topic_id"] != self.topic_id:
             self.offsets = {}
             return
+        self.tombstones = found.get("tombstones", [])
         for partition in partitions:
             if str(partition) in found["offsets"]:
                 self.offsets[partition] = max(self.offsets.get(partition, -1), found["offsets"][str(partition)])
@@ -238,7 +241,7 @@ class Table:
                 if self.stopped is None:
                     self._stop(error)
         if self.stopped is None:
-            self._apply_all(spark, partition, events, dead)
+            self._apply_all(spark, partition, events, dead, records[-1].offset)
         if self.stopped is not None:
             known = {record.offset for record, _, _ in dead}
             reached = max(applied, self.state.offsets.get(partition, -1) if self.state else -1)
@@ -256,8 +259,9 @@ class Table:
             return
         if partition in self.state.offsets:
             first = self.earliest.get(partition, 0)
-            if first > applied + 1:
-                reason = f"Kafka no longer has offsets {applied + 1} to {first - 1} of {self.topic}, never applied"
+            due = applied + 1 + (partition in self.state.tombstones)
+            if first > due:
+                reason = f"Kafka no longer has offsets {due} to {first - 1} of {self.topic}, never applied"
                 self._stop(StoppedError(f"{reason}; take a new snapshot", heals=True))
             return
         # The topic was made anew: whether it goes on where the old one ended shows in the log positions.
@@ -333,11 +337,14 @@ class Table:
         events.append(found)
 
     def _apply_all(
-        self, spark: SparkSession, partition: int, events: list[Event], dead: list[Dead]
+        self, spark: SparkSession, partition: int, events: list[Event], dead: list[Dead], last: int | None = None
     ) -> None:
-        for segment in _segments(events):
+        """Apply events; what follows up to the offset `last` needs no commit (tombstones, older ones, dead letters)."""
+        segments = _segments(events)
+        for number, segment in enumerate(segments, 1):
+            reached = segment[-1].record.offset if last is None or number < len(segments) else last
             try:
-                self._apply_segment(spark, partition, segment, dead)
+                self._apply_segment(spark, partition, segment, reached, dead)
             except (IncompatibleError, UnknownTypeError) as error:
                 self._stop(StoppedError(str(error)))
                 return
@@ -346,7 +353,7 @@ class Table:
                 return
 
     def _apply_segment(
-        self, spark: SparkSession, partition: int, events: list[Event], dead: list[Dead]
+        self, spark: SparkSession, partition: int, events: list[Event], reached: int, dead: list[Dead]
     ) -> None:
         started = time.monotonic()
         first = events[0]
@@ -358,7 +365,7 @@ class Table:
             if self.state is not None:
                 if first.resets:
                     state.positions = {}
-                self._advance(state, partition, events)
+                self._advance(state, partition, events, reached)
                 if first.resets:
                     # The snapshot's first row has this offset too, and follows in the next commit.
                     state.offsets[partition] -= 1
@@ -410,7 +417,7 @@ class Table:
             state.sweep = max(event.position.order for event in events if event.op == "r")
         if schema is not None:
             state.fields = schema.names
-        self._advance(state, partition, events)
+        self._advance(state, partition, events, reached)
         self._commit_as(spark, state, partition, dead)
         if source.num_rows:
             _frame(spark, source).createOrReplaceTempView("changes")
@@ -528,14 +535,18 @@ class Table:
                     dead.append((event.record, "value", str(error)))
             return _arrow(fitting, types, bool(kept)), kept
 
-    def _advance(self, state: State, partition: int, events: Sequence[Event]) -> None:
-        reached = [event.position for event in events if event.position.suborder != AFTER_ALL]
+    def _advance(self, state: State, partition: int, events: Sequence[Event], reached: int) -> None:
+        positions = [event.position for event in events if event.position.suborder != AFTER_ALL]
         if partition in state.positions:
-            reached.append(state.positions[partition])
-        if reached:
-            state.positions[partition] = max(reached)
+            positions.append(state.positions[partition])
+        if positions:
+            state.positions[partition] = max(positions)
         state.ts_ms = max(state.ts_ms, *(event.ts_ms for event in events))
-        state.offsets[partition] = events[-1].record.offset
+        state.offsets[partition] = reached
+        state.tombstones = [one for one in state.tombstones if one != partition]
+        last = events[-1]
+        if last.is_delete and last.record.offset == reached and last.record.value is not None:
+            state.tombstones.append(partition)
         state.topic_id = self.topic_id
 
     def _commit_as(self, spark: SparkSession, state: State, partition: int, dead: list[Dead]) -> None:
