@@ -164,3 +164,37 @@ def test_a_change_that_kafka_no_longer_has_stops_the_table(spark: SparkSession, 
 
     assert "Kafka no longer has offsets 3 to 3" in str(restarted.stopped)
     assert dead_offsets(settings) == [4]
+
+
+def test_changes_that_kafka_drops_while_the_sink_runs_stop_the_table_behind_those_before(
+    spark: SparkSession, settings: SinkSettings
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1)])
+    # One of a transaction's own records lies between.
+    assert table.has_gap(0, [change(2, 2)])
+    table.apply(spark, 0, [change(2, 2)])
+    assert table.stopped is None
+
+    batch = [change(3, 3), change(9, 4), change(10, 5)]
+    assert table.has_gap(0, batch)
+    table.earliest[0] = 9
+    table.apply(spark, 0, batch)
+
+    assert "Kafka no longer has offsets 4 to 8" in str(table.stopped)
+    assert rows(table.path) == [0, 2, 3]
+    assert dead_offsets(settings) == [9, 10]
+    table.apply(spark, 0, [change(11, 1, "r", snapshot="first"), change(12, 4, "r", snapshot="last")])
+    assert table.stopped is None
+
+
+def test_a_reset_right_behind_a_transaction_is_not_skipped(spark: SparkSession, settings: SinkSettings) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1, at=5_000_000), change(1, 2, at=6_000_000)])
+    table.open("topic-1", {0: 0})
+
+    table.apply(spark, 0, [change(2, 3, "r", snapshot="last", at=7, ts_ms=9000)])
+
+    assert rows(table.path) == [2]

@@ -369,6 +369,9 @@ class Sink:
         for record in records:
             by_partition.setdefault(record.partition, []).append(record)
         for partition, part in sorted(by_partition.items()):
+            if table.has_gap(partition, part):
+                # Whether Kafka lost them shows where it begins by now.
+                table.earliest |= self.admin.offsets([table.topic], latest=False)[table.topic]
             table.apply(spark, partition, part)
         topic.failures = 0
         if table.topic == self.settings.canary_topic:

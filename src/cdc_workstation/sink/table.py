@@ -223,10 +223,20 @@ class Table:
         dead: list[Dead] = []
         events: list[Event] = []
         self._resets = False
-        self._check_gap(partition, records, applied)
+        due = self._due(partition, records)
+        self._check_anew(partition, records)
         for record in records:
             if record.offset <= applied:
                 continue
+            if record.offset > due and self.earliest.get(partition, 0) > due:
+                # What came before it is still good.
+                self._apply_all(spark, partition, events, dead)
+                events = []
+                self._resets = False
+                if self.stopped is None:
+                    lost = f"Kafka no longer has offsets {due} to {record.offset - 1} of {self.topic}, never applied"
+                    self._stop(StoppedError(f"{lost}; take a new snapshot", heals=True))
+            due = record.offset + 1
             try:
                 self._take(self.decoder.decode(record), events)
             except MalformedError as error:
@@ -234,7 +244,6 @@ class Table:
                 if error.reason != "empty" or (self.state is not None and self.state.keyed):
                     dead.append((record, error.reason, str(error)))
             except StoppedError as error:
-                # What came before it is still good.
                 self._apply_all(spark, partition, events, dead)
                 events = []
                 self._resets = False
@@ -253,18 +262,22 @@ class Table:
         self._bury(spark, partition, dead)
         self._seen[partition] = records[-1].offset
 
-    def _check_gap(self, partition: int, records: Sequence[Record], applied: int) -> None:
-        """See whether Kafka lost records between what was applied and the first of `records`."""
-        if partition in self._seen or self.state is None or not self.state.positions:
+    def has_gap(self, partition: int, records: Sequence[Record]) -> bool:
+        """Whether offsets are missing before or among `records`: by a transaction, by compaction, or lost."""
+        return records[-1].offset - self._due(partition, records) >= len(records)
+
+    def _due(self, partition: int, records: Sequence[Record]) -> int:
+        """Return the first offset that must not be missing."""
+        if partition in self._seen:
+            return self._seen[partition] + 1
+        if self.state is not None and partition in self.state.offsets:
+            return self.state.offsets[partition] + 1 + (partition in self.state.tombstones)
+        return records[0].offset
+
+    def _check_anew(self, partition: int, records: Sequence[Record]) -> None:
+        """See whether a topic that was made anew goes on before the place where the old one was applied to."""
+        if partition in self._seen or self.state is None or partition in self.state.offsets:
             return
-        if partition in self.state.offsets:
-            first = self.earliest.get(partition, 0)
-            due = applied + 1 + (partition in self.state.tombstones)
-            if first > due:
-                reason = f"Kafka no longer has offsets {due} to {first - 1} of {self.topic}, never applied"
-                self._stop(StoppedError(f"{reason}; take a new snapshot", heals=True))
-            return
-        # The topic was made anew: whether it goes on where the old one ended shows in the log positions.
         floor = self.state.positions.get(partition)
         for record in records:
             try:
@@ -380,7 +393,7 @@ class Table:
                         f" WHERE `_cdc_order` < {position.order}"
                         f" OR `_cdc_order` = {position.order} AND `_cdc_suborder` < {position.suborder}"
                     )
-                self._commit_as(spark, state, partition, dead)
+                self._commit_as(spark, state, partition, dead, resets=first.resets)
                 spark.sql(f"DELETE FROM delta.`{self.path}`{older}")  # noqa: S608
                 self._committed(state, events, started)
             return
@@ -549,10 +562,14 @@ class Table:
             state.tombstones.append(partition)
         state.topic_id = self.topic_id
 
-    def _commit_as(self, spark: SparkSession, state: State, partition: int, dead: list[Dead]) -> None:
+    def _commit_as(
+        self, spark: SparkSession, state: State, partition: int, dead: list[Dead], *, resets: bool = False
+    ) -> None:
         """Let the next commit of this session carry the offset and the position that it reaches.
 
         What it passes and cannot be applied is set aside before: nobody reads it again afterwards.
+
+        A reset has the offset of the event before, maybe that of the last transaction, and Delta would skip it.
 
         Delta asks the table's whole state for a `SetTransaction`, which is half of a small MERGE. Every commit has the
         offset in its metadata, so the transaction is there for who lost that: for each commit where applying a change
@@ -560,7 +577,7 @@ class Table:
         """
         self._bury(spark, partition, [one for one in dead if one[0].offset <= state.offsets[partition]])
         self._plain(spark)
-        if self._commits % _TRANSACTION_INTERVAL == 0 or not state.keyed:
+        if not resets and (self._commits % _TRANSACTION_INTERVAL == 0 or not state.keyed):
             spark.conf.set(_APP_ID, app_id(state.topic_id, partition))
             spark.conf.set(_APP_VERSION, str(state.offsets[partition]))
         self._commits += 1
