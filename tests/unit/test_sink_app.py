@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pyarrow as pa
+import pytest
 
 from cdc_workstation.sink.app import Sink, Topic
 from cdc_workstation.sink.events import Record
@@ -32,6 +36,23 @@ class FakeTable:
         if self.fails:
             raise OSError("the disk is full")
         self.applied += [record.offset for record in records]
+
+
+class FakeAdmin:
+    """Lists of topics, one after the other and then the last for ever."""
+
+    def __init__(self, *lists: set[str]) -> None:
+        self.lists = list(lists)
+
+    def topics(self) -> dict[str, str]:
+        names = self.lists.pop(0) if len(self.lists) > 1 else self.lists[0]
+        return {name: f"id of {name}" for name in names}
+
+    def offsets(self, topics: Iterable[str], *, latest: bool) -> dict[str, dict[int, int]]:
+        return {name: {0: 0} for name in topics}
+
+    def forget_partitions(self) -> None:
+        """There is nothing to forget."""
 
 
 def sink_with(table: FakeTable) -> Sink:
@@ -67,3 +88,37 @@ def test_after_a_failed_commit_nothing_is_applied_until_the_table_is_opened_anew
     sink.pool.shutdown()
 
     assert table.applied == []
+
+
+def test_a_topic_that_comes_while_tables_are_opened_is_read_from_the_start(tmp_path: Path) -> None:
+    sink = Sink(SinkSettings(tables=str(tmp_path), checkpoint_dir=tmp_path / "checkpoint"))
+    sink.spark, sink.canary = MagicMock(), MagicMock()
+    first, second = f"{TOPIC}1", f"{TOPIC}2"
+
+    sink._start(FakeAdmin({first}, {first, second}, {second}))  # type: ignore[arg-type]
+
+    [call] = sink.spark.readStream.format.return_value.options.call_args_list
+    assert json.loads(call.kwargs["startingOffsets"]) == {second: {"0": 0}}
+
+
+def test_a_topic_that_comes_while_the_query_starts_is_no_failure() -> None:
+    sink = Sink(SinkSettings(watch_seconds=0.01))
+    sink.query = MagicMock(isActive=False, lastProgress=None)
+    sink.query.exception.return_value = "startingOffsets do not match"
+    sink.starting = {TOPIC: {0: 0}}
+
+    sink._watch(FakeAdmin({TOPIC, f"{TOPIC}2"}))  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="do not match"):
+        sink._watch(FakeAdmin({TOPIC}))  # type: ignore[arg-type]
+
+
+def test_a_topic_that_was_deleted_before_anything_was_applied_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Sink(SinkSettings(watch_seconds=0.01))
+    sink.query = MagicMock(isActive=True)
+    sink._topic(TOPIC)
+    admin = FakeAdmin(set())
+    monkeypatch.setattr(admin, "offsets", lambda *_, **__: sink.stopping.set() or {})
+
+    sink._watch(admin)  # type: ignore[arg-type]
+
+    assert sink.topics == {}

@@ -94,6 +94,7 @@ class Sink:
         self.settings = settings
         self.topics: dict[str, Topic] = {}
         self.ids: dict[str, str] = {}
+        self.starting: dict[str, dict[int, int]] = {}
         self.pattern = re.compile(rf"(?:{settings.topics})|{re.escape(settings.canary_topic)}")
         self.pool = ThreadPoolExecutor(settings.parallel_tables, thread_name_prefix="apply")
         self.sessions = threading.local()
@@ -159,12 +160,7 @@ class Sink:
     def _start(self, admin: Admin) -> None:
         assert self.spark is not None
         assert self.canary is not None
-        self.restart.clear()
         self.canary.create_topic(admin)
-        self.ids = {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
-        earliest = admin.offsets(self.ids, latest=False)
-        self.ids = {name: known for name, known in self.ids.items() if earliest[name]}
-        starting: dict[str, dict[str, int]] = {}
         with self.changed:
             self.generation += 1
             generation = self.generation
@@ -173,26 +169,25 @@ class Sink:
             self.waiting_rows = 0
             for topic in self.topics.values():
                 topic.waiting.clear()
-        self._forget(self.topics.keys() - self.ids.keys())
-        latest = admin.offsets(self.ids, latest=True)
-        for name in self.ids:
-            empty = earliest[name] == latest[name]
-            if name not in self.topics and empty and self.settings.location_of(name).version() < 0:
-                # Empty, as one that the broker made again after it was deleted: shown once something comes.
-                offsets = earliest[name]
-            else:
-                topic = self._topic(name)
-                topic.failed_at = None
-                offsets = topic.table.open(self.ids[name], earliest[name])
-            starting[name] = {str(partition): offset for partition, offset in offsets.items()}
-        log.info("Reading %d topics", len(starting))
+        self.restart.clear()
+        admin.forget_partitions()
+        self.ids = {}
+        self.starting = {}
+        # Topics come and go while tables are opened, and the query starts with none but those that are there.
+        while (ids := self._topics_of(admin)) != self.ids:
+            fresh = [name for name, known in ids.items() if self.ids.get(name) != known]
+            self.ids = ids
+            self._forget(self.topics.keys() - ids.keys())
+            self.starting |= self._open(admin, fresh)
+            self.starting = {name: offsets for name, offsets in self.starting.items() if name in ids and offsets}
+        log.info("Reading %d topics", len(self.starting))
         reader = self.spark.readStream.format("kafka").options(
             **{
                 **{
                     f"kafka.{name}": value for name, value in client_properties(self.settings.bootstrap_servers).items()
                 },
                 "subscribePattern": self.pattern.pattern,
-                "startingOffsets": json.dumps(starting),
+                "startingOffsets": json.dumps(self.starting),
                 # A gap concerns one table, which stops; it must not end the query of all.
                 "failOnDataLoss": "false",
                 "maxOffsetsPerTrigger": str(self.settings.max_rows_per_batch),
@@ -211,6 +206,24 @@ class Sink:
         )
         self.canary.start()
 
+    def _topics_of(self, admin: Admin) -> dict[str, str]:
+        return {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
+
+    def _open(self, admin: Admin, names: list[str]) -> dict[str, dict[int, int]]:
+        """Open the tables of topics; return where to start reading."""
+        earliest, latest = (admin.offsets(names, latest=late) for late in (False, True))
+        starting = {}
+        for name in names:
+            empty = earliest[name] == latest[name]
+            if name not in self.topics and empty and self.settings.location_of(name).version() < 0:
+                # Empty, as one that the broker made again after it was deleted: shown once something comes.
+                starting[name] = earliest[name]
+            else:
+                topic = self._topic(name)
+                topic.failed_at = None
+                starting[name] = topic.table.open(self.ids[name], earliest[name])
+        return starting
+
     def _watch(self, admin: Admin) -> None:
         """Return when the query must start anew; keep the lag in offsets up to date meanwhile."""
         query = self.query
@@ -219,10 +232,15 @@ class Sink:
             if self.restart.wait(self.settings.watch_seconds) or self.stopping.is_set():
                 return
             if not query.isActive:
+                if query.lastProgress is None and self._topics_of(admin).keys() != self.starting.keys():
+                    log.info("Topics came or went while the query started: trying again")
+                    return
                 error = query.exception()
                 raise RuntimeError(str(error) if error else "the query stopped")
-            topics = {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
-            self._forget(self.ids.keys() - topics.keys())
+            # Those that come after this line are not in the list, and not gone either.
+            seen = self.ids.keys() | self.topics.keys()
+            topics = self._topics_of(admin)
+            self._forget(seen - topics.keys())
             ends = admin.offsets(topics, latest=True)
             for name, known in topics.items():
                 topic = self.topics.get(name)
@@ -240,12 +258,13 @@ class Sink:
                 due = topic.table.due
                 lag = sum(max(end - due.get(partition, 0), 0) for partition, end in ends[name].items())
                 metrics.LAG_OFFSETS.labels(topic.table.name).set(lag)
-            mended = [one.table.name for one in self.topics.values() if one.table.was_mended]
+            mended = [one.table.name for one in list(self.topics.values()) if one.table.was_mended]
             if mended:
                 log.info("%s changed since it stopped: trying again", ", ".join(mended))
                 return
             now = time.monotonic()
-            if any(one.failed_at is not None and now - one.failed_at > _RETRY_SECONDS for one in self.topics.values()):
+            failed = [one.failed_at for one in list(self.topics.values()) if one.failed_at is not None]
+            if any(now - moment > _RETRY_SECONDS for moment in failed):
                 log.info("Trying tables again that failed")
                 return
 
@@ -368,6 +387,8 @@ class Sink:
         by_partition: dict[int, list[Record]] = {}
         for record in records:
             by_partition.setdefault(record.partition, []).append(record)
+        if added := by_partition.keys() - table.earliest.keys():
+            raise RuntimeError(f"{table.topic} has new partitions, {sorted(added)}: its table is opened anew")
         for partition, part in sorted(by_partition.items()):
             if table.has_gap(partition, part):
                 # Whether Kafka lost them shows where it begins by now.

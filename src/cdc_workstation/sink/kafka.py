@@ -40,6 +40,10 @@ class Admin:
             one.name(): str(one.topicId().toString()) for one in self._client.listTopics().listings().get().toArray()
         }
 
+    def forget_partitions(self) -> None:
+        """Ask anew which partitions topics have: some may have been added."""
+        self._partitions = {}
+
     def offsets(self, topics: Iterable[str], *, latest: bool) -> dict[str, dict[int, int]]:
         """Return for each topic its partitions with the first offset, or with the one that comes next."""
         names = list(topics)

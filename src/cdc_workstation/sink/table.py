@@ -600,8 +600,9 @@ class Table:
         metrics.TABLE_VERSION.labels(self.name).set(state.version)
 
     def _stop(self, error: StoppedError) -> None:
-        self.stopped = error
+        # First, because the version is compared as soon as the table has stopped.
         self._stopped_version = self.location.version()
+        self.stopped = error
         log.error("%s takes no more changes: %s", self.name, error)
         metrics.TABLE_STOPPED.labels(self.name).set(1)
         metrics.ERRORS.labels(self.name).inc()
