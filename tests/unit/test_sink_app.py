@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from unittest.mock import MagicMock
 import pyarrow as pa
 import pytest
 
-from cdc_workstation.sink.app import Sink, Topic
+from cdc_workstation.sink.app import Sink, Topic, write_first_offsets
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.settings import SinkSettings
 
@@ -90,26 +89,33 @@ def test_after_a_failed_commit_nothing_is_applied_until_the_table_is_opened_anew
     assert table.applied == []
 
 
-def test_a_topic_that_comes_while_tables_are_opened_is_read_from_the_start(tmp_path: Path) -> None:
-    sink = Sink(SinkSettings(tables=str(tmp_path), checkpoint_dir=tmp_path / "checkpoint"))
-    sink.spark, sink.canary = MagicMock(), MagicMock()
-    first, second = f"{TOPIC}1", f"{TOPIC}2"
+def test_a_query_starts_where_its_checkpoint_says(tmp_path: Path) -> None:
+    write_first_offsets(tmp_path, {TOPIC: {0: 7, 1: 0}})
 
-    sink._start(FakeAdmin({first}, {first, second}, {second}))  # type: ignore[arg-type]
-
-    [call] = sink.spark.readStream.format.return_value.options.call_args_list
-    assert json.loads(call.kwargs["startingOffsets"]) == {second: {"0": 0}}
+    assert (tmp_path / "sources" / "0" / "0").read_bytes() == b'\0v1\n{"debezium.db.t": {"0": 7, "1": 0}}'
 
 
-def test_a_topic_that_comes_while_the_query_starts_is_no_failure() -> None:
+@pytest.mark.parametrize(("records", "starts_over"), [(0, False), (1, True)])
+def test_a_topic_that_is_made_anew_is_read_anew_once_it_has_a_record(records: int, starts_over: bool) -> None:
     sink = Sink(SinkSettings(watch_seconds=0.01))
-    sink.query = MagicMock(isActive=False, lastProgress=None)
-    sink.query.exception.return_value = "startingOffsets do not match"
-    sink.starting = {TOPIC: {0: 0}}
+    sink.query = MagicMock(isActive=True)
+    sink._topic(TOPIC)
+    sink.ids[TOPIC] = "id of another"
+    admin = FakeAdmin({TOPIC})
+    looks = iter([{TOPIC: {0: records}}, {TOPIC: {0: records}}])
 
-    sink._watch(FakeAdmin({TOPIC, f"{TOPIC}2"}))  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="do not match"):
-        sink._watch(FakeAdmin({TOPIC}))  # type: ignore[arg-type]
+    def offsets(*_: Any, **__: Any) -> dict[str, dict[int, int]]:
+        found = next(looks, None)
+        if found is None:
+            sink.stopping.set()
+        return found or {TOPIC: {0: records}}
+
+    admin.offsets = offsets  # type: ignore[method-assign]
+
+    sink._watch(admin)  # type: ignore[arg-type]
+
+    assert sink.stopping.is_set() is not starts_over
+    assert (TOPIC in sink.topics) is starts_over
 
 
 def test_a_topic_that_was_deleted_before_anything_was_applied_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:

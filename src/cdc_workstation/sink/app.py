@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -71,7 +72,7 @@ SPARK = {
 _FAILURES = 5
 # A table that failed is tried again after so many seconds.
 _RETRY_SECONDS = 30.0
-# How long reading rests while all tables that it brought changes for are being written.
+# How long reading rests while what it brought is being written: it is to end when the commit does, about.
 _REST_SECONDS = 1.0
 
 
@@ -94,7 +95,6 @@ class Sink:
         self.settings = settings
         self.topics: dict[str, Topic] = {}
         self.ids: dict[str, str] = {}
-        self.starting: dict[str, dict[int, int]] = {}
         self.pattern = re.compile(rf"(?:{settings.topics})|{re.escape(settings.canary_topic)}")
         self.pool = ThreadPoolExecutor(settings.parallel_tables, thread_name_prefix="apply")
         self.sessions = threading.local()
@@ -171,23 +171,18 @@ class Sink:
                 topic.waiting.clear()
         self.restart.clear()
         admin.forget_partitions()
-        self.ids = {}
-        self.starting = {}
-        # Topics come and go while tables are opened, and the query starts with none but those that are there.
-        while (ids := self._topics_of(admin)) != self.ids:
-            fresh = [name for name, known in ids.items() if self.ids.get(name) != known]
-            self.ids = ids
-            self._forget(self.topics.keys() - ids.keys())
-            self.starting |= self._open(admin, fresh)
-            self.starting = {name: offsets for name, offsets in self.starting.items() if name in ids and offsets}
-        log.info("Reading %d topics", len(self.starting))
+        self.ids = self._topics_of(admin)
+        self._forget(self.topics.keys() - self.ids.keys())
+        starting = self._open(admin, self.ids)
+        log.info("Reading %d topics", len(starting))
         reader = self.spark.readStream.format("kafka").options(
             **{
                 **{
                     f"kafka.{name}": value for name, value in client_properties(self.settings.bootstrap_servers).items()
                 },
                 "subscribePattern": self.pattern.pattern,
-                "startingOffsets": json.dumps(self.starting),
+                # Of topics that come while the query starts; the others' are in the checkpoint.
+                "startingOffsets": "earliest",
                 # A gap concerns one table, which stops; it must not end the query of all.
                 "failOnDataLoss": "false",
                 "maxOffsetsPerTrigger": str(self.settings.max_rows_per_batch),
@@ -195,6 +190,7 @@ class Sink:
         )
         directory = self.settings.checkpoint_dir / str(generation)
         shutil.rmtree(self.settings.checkpoint_dir, ignore_errors=True)
+        write_first_offsets(directory, starting)
         self.query = (
             reader.load()
             .selectExpr("topic", "partition", "offset", "unix_millis(timestamp) timestamp", "key", "value")
@@ -209,11 +205,14 @@ class Sink:
     def _topics_of(self, admin: Admin) -> dict[str, str]:
         return {name: known for name, known in admin.topics().items() if self.pattern.fullmatch(name)}
 
-    def _open(self, admin: Admin, names: list[str]) -> dict[str, dict[int, int]]:
+    def _open(self, admin: Admin, ids: dict[str, str]) -> dict[str, dict[int, int]]:
         """Open the tables of topics; return where to start reading."""
-        earliest, latest = (admin.offsets(names, latest=late) for late in (False, True))
+        earliest, latest = (admin.offsets(ids, latest=late) for late in (False, True))
         starting = {}
-        for name in names:
+        for name, known in ids.items():
+            if not earliest[name]:
+                # Deleted meanwhile.
+                continue
             empty = earliest[name] == latest[name]
             if name not in self.topics and empty and self.settings.location_of(name).version() < 0:
                 # Empty, as one that the broker made again after it was deleted: shown once something comes.
@@ -221,7 +220,7 @@ class Sink:
             else:
                 topic = self._topic(name)
                 topic.failed_at = None
-                starting[name] = topic.table.open(self.ids[name], earliest[name])
+                starting[name] = topic.table.open(known, earliest[name])
         return starting
 
     def _watch(self, admin: Admin) -> None:
@@ -232,29 +231,27 @@ class Sink:
             if self.restart.wait(self.settings.watch_seconds) or self.stopping.is_set():
                 return
             if not query.isActive:
-                if query.lastProgress is None and self._topics_of(admin).keys() != self.starting.keys():
-                    log.info("Topics came or went while the query started: trying again")
-                    return
                 error = query.exception()
                 raise RuntimeError(str(error) if error else "the query stopped")
             # Those that come after this line are not in the list, and not gone either.
             seen = self.ids.keys() | self.topics.keys()
             topics = self._topics_of(admin)
-            self._forget(seen - topics.keys())
+            gone = seen - topics.keys()
+            self._forget(gone)
+            for name in gone - self.topics.keys():
+                self.ids.pop(name, None)
             ends = admin.offsets(topics, latest=True)
             for name, known in topics.items():
+                if self.ids.setdefault(name, known) != known:
+                    if any(ends[name].values()):
+                        log.warning("%s was made anew: starting over with it", name)
+                        return
+                    # A producer that still asks for a deleted topic has the broker make it: nothing to read so far.
+                    self._forget([name])
                 topic = self.topics.get(name)
                 if topic is None:
                     # Nothing was ever written to it, or not since the query started.
-                    self.ids[name] = known
                     continue
-                if self.ids.setdefault(name, known) != known:
-                    if topic.table.state is None:
-                        # Nothing of the old one was applied, so nothing has to be undone.
-                        self._forget([name])
-                        continue
-                    log.warning("%s was made anew: starting over with it", name)
-                    return
                 due = topic.table.due
                 lag = sum(max(end - due.get(partition, 0), 0) for partition, end in ends[name].items())
                 metrics.LAG_OFFSETS.labels(topic.table.name).set(lag)
@@ -276,7 +273,6 @@ class Sink:
                 if topic is not None and topic.running:
                     continue
                 self.topics.pop(name, None)
-                self.ids.pop(name, None)
                 if topic is not None:
                     self.waiting_rows -= sum(len(part) for part in topic.waiting)
                     self.changed.notify_all()
@@ -300,7 +296,7 @@ class Sink:
             for record in _records(batch):
                 slices.setdefault(record.topic, []).append(record)
             with self.changed:
-                written = [self.topics[name] for name in slices if name in self.topics and self.topics[name].running]
+                commits = self.commits
                 for name, records in slices.items():
                     if generation != self.generation:
                         return
@@ -314,9 +310,8 @@ class Sink:
                 self.changed.wait_for(
                     lambda: self.waiting_rows < self.settings.max_rows_per_batch or generation != self.generation
                 )
-                if slices and len(written) == len(slices):
-                    # What is read now could only wait, and reading takes of the cores that the commits need.
-                    commits = self.commits
+                if slices:
+                    # What comes meanwhile could only wait, and reading takes of the cores that the commits need.
                     self.changed.wait_for(lambda: self.commits > commits, _REST_SECONDS)
 
         return receive
@@ -379,7 +374,10 @@ class Sink:
             if known is None or not earliest:
                 # Deleted before its first records were applied.
                 return
-            self.ids[table.topic] = known
+            if self.ids.setdefault(table.topic, known) != known:
+                # Made anew: whether these are its first records shows when all are read from its start.
+                self.restart.set()
+                return
             table.open(known, earliest)
         spark = getattr(self.sessions, "spark", None)
         if spark is None:
@@ -397,6 +395,19 @@ class Sink:
         topic.failures = 0
         if table.topic == self.settings.canary_topic:
             self.canary.look()
+
+
+def write_first_offsets(checkpoint: Path, offsets: dict[str, dict[int, int]]) -> None:
+    """Write down where a query starts, as Spark's Kafka source does before its first batch.
+
+    It compares the option `startingOffsets` with the topics that there are then, seconds later, and the query ends
+    where one has come or gone meanwhile. What is written down already is taken as it is.
+
+    The format: org.apache.spark.sql.kafka010.KafkaSourceInitialOffsetWriter, unchanged since Spark 2.1.
+    """
+    log_of_source = checkpoint / "sources" / "0"
+    log_of_source.mkdir(parents=True)
+    (log_of_source / "0").write_bytes(b"\0v1\n" + json.dumps(offsets).encode())
 
 
 def _records(batch: DataFrame) -> list[Record]:
