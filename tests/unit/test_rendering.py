@@ -123,6 +123,13 @@ def test_every_role_declares_its_services(rendered: Rendered) -> None:
     }
 
 
+@pytest.mark.parametrize("roles", [["kafka", "debezium"], ["spark", "delta_sink"]], ids="-".join)
+def test_a_service_follows_the_one_whose_image_it_builds_on(tmp_path: Path, roles: list[str]) -> None:
+    tags = re.findall(r"--tag cdc-workstation/([a-z-]+):", declare(tmp_path, roles).builds)
+
+    assert tags == [role.replace("_", "-") for role in roles]
+
+
 def test_the_engine_builds_each_image_once(rendered: Rendered) -> None:
     tags = re.findall(r"--tag (\S+)", rendered.builds)
 
