@@ -292,6 +292,13 @@ def test_what_minio_would_end_itself_for_is_refused(tmp_path: Path, wrong: dict[
         declare(tmp_path, ["minio"], **wrong)
 
 
+def test_published_on_all_addresses_no_port_is_bound_twice(tmp_path: Path) -> None:
+    rendered = declare(tmp_path, ["minio"], stack_services=["minio"], stack_bind_address="0.0.0.0")  # noqa: S104
+    [(_, service)] = rendered.fragments()
+
+    assert service["ports"] == ["0.0.0.0:9000:9000", "0.0.0.0:9001:9001"]
+
+
 def test_kafka_on_zookeeper_has_the_older_broker_and_a_volume_of_its_own(tmp_path: Path) -> None:
     services = ["kafka", "zookeeper"]
     directory = declare(tmp_path, services, stack_services=services).directory
