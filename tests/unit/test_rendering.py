@@ -272,6 +272,13 @@ def test_the_sink_on_a_cluster_knows_where_its_tables_are_and_is_found_by_execut
     assert [f"127.0.0.11:{port}:{port}" for port in ports] == sink["ports"][1:]
 
 
+def test_workers_on_other_hosts_are_scraped_where_they_listen(tmp_path: Path) -> None:
+    directory = declare(tmp_path, ["spark"], **CLUSTER, spark_worker_ui_port=28081).directory
+    groups = json.loads((directory / "targets/spark.json").read_text())
+
+    assert [g["targets"] for g in groups if g["labels"]["job"] == "spark-worker"] == [["127.0.0.12:28081"]]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
