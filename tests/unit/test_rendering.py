@@ -123,6 +123,13 @@ def test_every_role_declares_its_services(rendered: Rendered) -> None:
     }
 
 
+@pytest.mark.parametrize("roles", [["kafka", "debezium"], ["spark", "delta_sink"]], ids="-".join)
+def test_a_service_follows_the_one_whose_image_it_builds_on(tmp_path: Path, roles: list[str]) -> None:
+    tags = re.findall(r"--tag cdc-workstation/([a-z-]+):", declare(tmp_path, roles).builds)
+
+    assert tags == [role.replace("_", "-") for role in roles]
+
+
 def test_the_engine_builds_each_image_once(rendered: Rendered) -> None:
     tags = re.findall(r"--tag (\S+)", rendered.builds)
 
@@ -265,6 +272,13 @@ def test_the_sink_on_a_cluster_knows_where_its_tables_are_and_is_found_by_execut
     assert [f"127.0.0.11:{port}:{port}" for port in ports] == sink["ports"][1:]
 
 
+def test_workers_on_other_hosts_are_scraped_where_they_listen(tmp_path: Path) -> None:
+    directory = declare(tmp_path, ["spark"], **CLUSTER, spark_worker_ui_port=28081).directory
+    groups = json.loads((directory / "targets/spark.json").read_text())
+
+    assert [g["targets"] for g in groups if g["labels"]["job"] == "spark-worker"] == [["127.0.0.12:28081"]]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -283,6 +297,13 @@ def test_tables_that_not_all_find_are_refused(tmp_path: Path, wrong: dict[str, A
 def test_what_minio_would_end_itself_for_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(AssertionError, match="MinIO takes at least"):
         declare(tmp_path, ["minio"], **wrong)
+
+
+def test_published_on_all_addresses_no_port_is_bound_twice(tmp_path: Path) -> None:
+    rendered = declare(tmp_path, ["minio"], stack_services=["minio"], stack_bind_address="0.0.0.0")  # noqa: S104
+    [(_, service)] = rendered.fragments()
+
+    assert service["ports"] == ["0.0.0.0:9000:9000", "0.0.0.0:9001:9001"]
 
 
 def test_kafka_on_zookeeper_has_the_older_broker_and_a_volume_of_its_own(tmp_path: Path) -> None:

@@ -210,3 +210,18 @@ def test_what_a_role_works_out_for_itself_is_named_as_private(role: Path) -> Non
     for_templates = {"compose_service_image", "compose_service_dir"}
     names = set(load(path)) if path.is_file() else set()
     assert {name for name in names - for_templates if not name.startswith("__")} == set()
+
+
+def test_what_root_fetches_goes_through_the_users_proxy() -> None:
+    fetches = {"ansible.builtin.apt", "base_image", "debian_mirror", "docker_daemon"}
+
+    def tasks(entries: list[dict[str, Any]], inherited: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for entry in entries:
+            # Tasks of a block have what it says.
+            yield from tasks(entry["block"], entry) if "block" in entry else [{**inherited, **entry}]
+
+    files = sorted((ROOT / "roles").glob("*/tasks/*.yml"))
+    found = [task for file in files for task in tasks(load(file), {}) if fetches & set(task)]
+
+    assert found
+    assert [task["name"] for task in found if task.get("environment") != "{{ __stack_proxies }}"] == []

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
-PROGRAM = Path(__file__).parents[2] / "inventories/vagrant/vm.py"
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "inventories/vagrant/vm.py"
 # What Vagrant 2.4 prints, which knows two keys.
 SSH_CONFIG = """Host workstation
   HostName 192.168.121.17
@@ -74,3 +76,17 @@ def test_settings_are_read_from_the_environment_first(vm: ModuleType, monkeypatc
     monkeypatch.setenv("CDC_VM_REGISTRY", "localhost:5000/team")
 
     assert (vm.setting("profile"), vm.setting("registry")) == ("full", "localhost:5000/team")
+
+
+def test_the_ports_of_each_profile_are_forwarded() -> None:
+    def ports(role: str) -> set[int]:
+        defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text()) or {}
+        # Vagrant's way through ssh has no UDP.
+        return {value for name, value in defaults.items() if name.endswith("_port") and name != "loki_gelf_port"}
+
+    forwarded = yaml.safe_load((ROOT / "vagrant.yml").read_text())["ports"]
+    profiles = yaml.safe_load((ROOT / "inventories/vagrant/group_vars/all/main.yml").read_text())["vm_profiles"]
+
+    assert set(forwarded) == set(profiles)
+    assert set(forwarded["full"]) == set().union(*(ports(path.name) for path in (ROOT / "roles").iterdir()))
+    assert set(forwarded["small"]) == set().union(*(ports(role) for role in profiles["small"]["services"]))
