@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from captured import CapturedDatabase, CapturedTable, mysql_database, postgres_schema
+from locks import Turns, is_alone
 from residue import Residue
 
 from cdc_workstation.availability import required
@@ -22,12 +23,25 @@ _UNKNOWN = pytest.StashKey[str]()
 _LEFT = pytest.StashKey[dict[str, list[str]]]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let workers take turns; a run without has nobody to wait for."""
+    config.addinivalue_line("markers", "alone: the test restarts or reconfigures a service that others use")
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Turns())
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that need a classic driver: each has a JVM, and executors that others wait for."""
+    """Let one worker run all tests that need a classic driver: each has a JVM, and executors that others wait for.
+
+    One runs all that want the stack alone, so that the others wait once: xdist starts with its groups, so that is when
+    nobody is in the middle of something yet.
+    """
     for item in items:
         if "spark_session" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("driver"))
+        elif is_alone(item):
+            item.add_marker(pytest.mark.xdist_group("alone"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from locks import sharing
 
 from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
@@ -22,12 +21,6 @@ from cdc_workstation.settings import Settings
 ROOT = Path(__file__).parents[2]
 # How the role marks a connector as its own.
 MARK = "cdc.workstation.managed"
-
-
-@pytest.fixture(autouse=True)
-def _databases() -> Iterator[None]:
-    with sharing("mysql"), sharing("postgres"):
-        yield
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from locks import sharing
 from psycopg import errors
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -28,13 +27,6 @@ Connection = psycopg.Connection[Any]
 Connector = Callable[[Mapping[str, str]], tuple[str, str]]
 Events = Callable[..., ChangeEvents]
 Table = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Share PostgreSQL with other workers; a test that restarts it waits."""
-    with sharing("postgres"):
-        yield
 
 
 @pytest.fixture

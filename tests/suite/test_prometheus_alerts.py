@@ -13,7 +13,6 @@ import pytest
 import requests
 from containers import container
 from docker.models.containers import Container
-from locks import sharing
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.availability import required
@@ -33,13 +32,6 @@ ALERTS = {
     "DataIntegrityFailure",
 }
 TEST_TARGETS = "test-"
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Wait for tests that restart Alertmanager."""
-    with sharing("alertmanager"):
-        yield
 
 
 def until(condition: Callable[[], bool], timeout: float, what: str) -> None:
@@ -192,12 +184,11 @@ def failing_connector(request: pytest.FixtureRequest, stack_settings: Settings) 
         "schema.history.internal.kafka.topic": f"{name}-history",
         "snapshot.mode": "recovery",
     }
-    with sharing("mysql"):
-        try:
-            requests.put(f"{url}/connectors/{name}/config", json=config, timeout=30).raise_for_status()
-            yield name
-        finally:
-            requests.delete(f"{url}/connectors/{name}", timeout=30)
+    try:
+        requests.put(f"{url}/connectors/{name}/config", json=config, timeout=30).raise_for_status()
+        yield name
+    finally:
+        requests.delete(f"{url}/connectors/{name}", timeout=30)
 
 
 def test_a_connector_task_that_fails_is_reported_to_the_webhook(

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from captured import CapturedDatabase, until
 from confluent_kafka.admin import AdminClient, NewTopic
 from containers import container
-from locks import sharing
 
 from cdc_workstation.sink.canary import event
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Wait for tests that restart a database."""
-    with sharing("mysql"), sharing("postgres"):
-        yield
 
 
 def change(key: int, position: int, note: str | None = None, op: str = "c") -> tuple[bytes, bytes]:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
 from deltalake import DeltaTable, write_deltalake
-from locks import sharing
 from pyspark.sql import SparkSession
 
 from cdc_workstation.clients.prometheus import PrometheusClient
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Wait for tests that restart a database."""
-    with sharing("mysql"), sharing("postgres"):
-        yield
 
 
 def test_an_added_column_is_there_for_old_and_new_rows(orders: CapturedTable) -> None:
