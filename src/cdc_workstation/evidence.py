@@ -211,10 +211,9 @@ def _connectors(settings: Settings, wanted: list[str]) -> str:
 
     lines = []
     with ConnectClient(settings.debezium_url or "", timeout=_TIMEOUT) as client:
-        names = client.connectors()
-        lines += [f"{name}: not registered" for name in wanted if name not in names]
-        for name in names:
-            status = client.status(name)
+        statuses = client.statuses()
+        lines += [f"{name}: not registered" for name in wanted if name not in statuses]
+        for name, status in statuses.items():
             parts = [("connector", status["connector"])]
             parts += [(f"task {task['id']}", task) for task in status["tasks"]]
             lines.append(f"{name}: " + ", ".join(f"{part} {found['state']}" for part, found in parts))
