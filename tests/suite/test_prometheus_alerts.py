@@ -15,9 +15,10 @@ from containers import container
 from docker.models.containers import Container
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from cdc_workstation.availability import required
+from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.clients.webhook import Notification, WebhookReceiver
+from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings, connection_file
 
 ALERTS = {
@@ -164,31 +165,26 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
 
 
 @pytest.fixture
-def failing_connector(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[str]:
+def failing_connector(connect_client: ConnectClient, kafka_bootstrap_servers: str) -> Iterator[str]:
     """The name of a connector whose task fails at its start: it is to recover a schema history that is not there.
 
     All else it has from the stack's own connector, credentials among it.
     """
-    url = required(request, "debezium", stack_settings.debezium_url)
-    connectors = requests.get(f"{url}/connectors?expand=info", timeout=10).json()
-    [config] = [
-        connector["info"]["config"]
-        for connector in connectors.values()
-        if connector["info"]["config"]["connector.class"].endswith("MySqlConnector")
-    ]
-    name = f"test-{uuid4()}"
-    config |= {
+    name = f"test_{uuid4().hex[:12]}"
+    config = connect_client.config(stack_connector(connect_client)) | {
         "name": name,
         "topic.prefix": name,
         "database.server.id": str(uuid4().int % 2**31 + 2**31),
-        "schema.history.internal.kafka.topic": f"{name}-history",
+        "schema.history.internal.kafka.topic": f"{name}_schema_history",
+        "topic.heartbeat.prefix": f"{name}_heartbeat",
         "snapshot.mode": "recovery",
     }
     try:
-        requests.put(f"{url}/connectors/{name}/config", json=config, timeout=30).raise_for_status()
+        connect_client.put(name, config)
         yield name
     finally:
-        requests.delete(f"{url}/connectors/{name}", timeout=30)
+        connect_client.delete(name)
+        delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
 
 
 def test_a_connector_task_that_fails_is_reported_to_the_webhook(
