@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 from captured import CapturedDatabase, CapturedTable, mysql_database, postgres_schema
 from locks import Turns, is_alone
 from residue import Residue
@@ -79,6 +80,14 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         terminalreporter.section("removed after the interrupt" if cut_short else "left behind on the stack", red=True)
         for kind, names in left.items():
             terminalreporter.line(f"{kind}: {', '.join(names)}")
+
+
+@pytest.fixture
+def http() -> Iterator[requests.Session]:
+    """A session that asks no proxy: the stack is on this machine or its network."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cdc_workstation.clients.webhook import WebhookReceiver
 from cdc_workstation.settings import Settings, connection_file
 
 
-def eventually(check: object, timeout: float = 10.0) -> None:
+def eventually(check: object, timeout: float = 30.0) -> None:
     """Repeat `check` until its assertions hold."""
     Retrying(
         retry=retry_if_exception_type((AssertionError, requests.ConnectionError)),
@@ -49,9 +49,9 @@ def test_status_tells_version_and_the_configuration_in_use(alertmanager_client: 
     assert in_use == alertmanager_client.receivers()
 
 
-def test_the_web_ui_is_served(alertmanager_client: AlertmanagerClient) -> None:
-    page = requests.get(f"{alertmanager_client.url}/", timeout=5)
-    script = requests.get(f"{alertmanager_client.url}/script.js", timeout=5)
+def test_the_web_ui_is_served(alertmanager_client: AlertmanagerClient, http: requests.Session) -> None:
+    page = http.get(f"{alertmanager_client.url}/", timeout=30)
+    script = http.get(f"{alertmanager_client.url}/script.js", timeout=30)
 
     assert "<title>Alertmanager</title>" in page.text
     assert script.ok

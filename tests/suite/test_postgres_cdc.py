@@ -417,7 +417,7 @@ def test_position_moves_on_while_only_other_tables_change(
 
     behind = Retrying(
         retry=retry_if_result(lambda bytes_behind: bytes_behind > 0),
-        stop=stop_after_delay(45),
+        stop=stop_after_delay(90),
         wait=wait_fixed(0.5),
         retry_error_callback=lambda attempt: attempt.outcome.result(),
     )(lag)

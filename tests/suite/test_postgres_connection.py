@@ -199,7 +199,7 @@ def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
         postgres_connection.execute("SELECT 1")
     again = Retrying(
         retry=retry_if_exception_type(psycopg.OperationalError),
-        stop=stop_after_delay(30),
+        stop=stop_after_delay(90),
         wait=wait_fixed(0.2),
         reraise=True,
     )(psycopg.connect, **postgres_parameters, autocommit=True)
@@ -207,7 +207,7 @@ def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
         again.execute(f"INSERT INTO {table} VALUES (2)")
         assert answer(again, f"SELECT count(*) FROM {table}") == (2,)
     # At least once: the first row may come again.
-    seen = events.take_until(lambda event: event.key == {"id": 2}, timeout=60)
+    seen = events.take_until(lambda event: event.key == {"id": 2}, timeout=90)
     assert {event.key["id"] for event in seen} <= {1, 2}
     connect_client.wait_for(stack_postgres_connector(connect_client))
 

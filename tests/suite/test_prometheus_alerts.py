@@ -33,15 +33,17 @@ ALERTS = {
     "DataIntegrityFailure",
 }
 TEST_TARGETS = "test-"
+# A scrape, a rule and a notification on a machine with other things to do.
+TIMEOUT = 60.0
 
 
-def until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until the condition holds, or fail and say what did not happen."""
     Retrying(
         retry=retry_if_result(lambda held: not held),
-        stop=stop_after_delay(timeout),
+        stop=stop_after_delay(TIMEOUT),
         wait=wait_fixed(0.1),
-        retry_error_callback=lambda _: pytest.fail(f"{what} did not happen within {timeout:g} s", pytrace=False),
+        retry_error_callback=lambda _: pytest.fail(f"{what} did not happen within {TIMEOUT:g} s", pytrace=False),
     )(condition)
 
 
@@ -67,22 +69,22 @@ def test_everything_that_services_declare_is_scraped(prometheus_client: Promethe
         return {target["labels"]["instance"] for target in prometheus_client.targets() if target["health"] == "up"}
 
     # A service that another test has just restarted is missed by one scrape.
-    until(lambda: declared <= up(), 15, "a scrape of every declared target")
+    until(lambda: declared <= up(), "a scrape of every declared target")
 
 
 def test_alerts_are_sent_to_the_alertmanager_of_the_stack(prometheus_client: PrometheusClient) -> None:
     assert prometheus_client.alertmanagers() == ["http://alertmanager:9093/api/v2/alerts"]
 
 
-def test_the_classic_ui_is_served(prometheus_client: PrometheusClient) -> None:
+def test_the_classic_ui_is_served(prometheus_client: PrometheusClient, http: requests.Session) -> None:
     for page in ("graph", "alerts", "targets"):
-        answer = requests.get(f"{prometheus_client.url}/classic/{page}", timeout=5)
+        answer = http.get(f"{prometheus_client.url}/classic/{page}", timeout=30)
 
         assert answer.ok
         assert "cdc-workstation" in answer.text
 
     # Where links from alerts lead to: it goes on to the classic page.
-    assert "/classic/" in requests.get(f"{prometheus_client.url}/graph?g0.expr=up", timeout=5).text
+    assert "/classic/" in http.get(f"{prometheus_client.url}/graph?g0.expr=up", timeout=30).text
 
 
 class Service:
@@ -146,12 +148,12 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
 
     service.declare()
     query = f'up{{job="{service.job}"}}'
-    until(lambda: [value for _, value in prometheus_client.query(query)] == [1.0], 15, "a scrape of the new service")
+    until(lambda: [value for _, value in prometheus_client.query(query)] == [1.0], "a scrape of the new service")
     assert prometheus_client.alerts("ServiceDown", job=service.job) == []
 
     service.container.kill()
 
-    [down] = webhook.wait_for(told("firing"), timeout=30)
+    [down] = webhook.wait_for(told("firing"), timeout=TIMEOUT)
     assert down.path == "/alerts/critical"
     [alert] = down.alerts
     assert alert.labels["severity"] == "critical"
@@ -160,7 +162,7 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
 
     service.container.start()
 
-    webhook.wait_for(told("resolved"), timeout=20)
+    webhook.wait_for(told("resolved"), timeout=TIMEOUT)
     webhook.forget()
 
 
@@ -193,7 +195,7 @@ def test_a_connector_task_that_fails_is_reported_to_the_webhook(
     assert stack_settings.webhook_url is not None
     webhook = WebhookReceiver(stack_settings.webhook_url, label=("connector", failing_connector))
 
-    [failed] = webhook.wait_for(lambda one: one.alertnames == {"ConnectorTaskFailed"}, timeout=30)
+    [failed] = webhook.wait_for(lambda one: one.alertnames == {"ConnectorTaskFailed"}, timeout=TIMEOUT)
 
     assert failed.path == "/alerts/critical"
     [alert] = failed.alerts

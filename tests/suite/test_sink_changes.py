@@ -242,7 +242,7 @@ def test_the_metrics_say_how_the_table_is(orders: CapturedTable) -> None:
 
     orders.wait_until_applied(1, "d")
     assert orders.metric("rows_applied_total", op="c") == 2
-    assert orders.metric("table_version") == orders.delta().version()
+    until(lambda: orders.metric("table_version") == orders.delta().version(), "the version is told")
     assert orders.metric("table_stopped") == 0
     assert 0 < orders.metric("lag_seconds") < 90
 
