@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from captured import CapturedDatabase, CapturedTable, mysql_database, postgres_schema
+from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
 from locks import Turns, is_alone
 from residue import Residue
 
@@ -98,22 +98,32 @@ def _whole_way(request: pytest.FixtureRequest, stack_settings: Settings) -> None
     required(request, "delta-sink", stack_settings.delta_sink_url)
 
 
+@pytest.fixture(scope="session")
+def _leftovers() -> Iterator[Leftovers]:
+    """Delta tables that are to go."""
+    leftovers = Leftovers()
+    yield leftovers
+    leftovers.remove()
+
+
 @pytest.fixture
 def captured_mysql(
-    _whole_way: None, stack_settings: Settings, mysql_parameters: dict[str, Any]
+    _whole_way: None, stack_settings: Settings, mysql_parameters: dict[str, Any], _leftovers: Leftovers
 ) -> Iterator[CapturedDatabase]:
     """A MySQL database for one test, followed by the stack's connector and sink."""
     with mysql_database(stack_settings, mysql_parameters) as database:
         yield database
+    _leftovers.add(database)
 
 
 @pytest.fixture
 def captured_postgres(
-    _whole_way: None, stack_settings: Settings, postgres_parameters: dict[str, Any]
+    _whole_way: None, stack_settings: Settings, postgres_parameters: dict[str, Any], _leftovers: Leftovers
 ) -> Iterator[CapturedDatabase]:
     """A PostgreSQL schema for one test, followed by the stack's connector and sink."""
     with postgres_schema(stack_settings, postgres_parameters) as database:
         yield database
+    _leftovers.add(database)
 
 
 @pytest.fixture(params=["mysql", "postgres"])
