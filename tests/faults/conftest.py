@@ -21,7 +21,7 @@ from cdc_workstation.settings import Settings
 sys.path.insert(0, str(Path(__file__).parents[1] / "suite"))
 
 from breaking import HEALTHY_SECONDS, Stack, Writer
-from captured import CapturedDatabase, CapturedTable, mysql_database, postgres_schema
+from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
 
 # What tests kill or stop.
 BROKEN = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker")
@@ -54,6 +54,10 @@ def databases(
         postgres_schema(stack_settings, postgres_parameters) as second,
     ):
         yield [first, second]
+    leftovers = Leftovers()
+    for database in (first, second):
+        leftovers.add(database)
+    leftovers.remove()
 
 
 @pytest.fixture

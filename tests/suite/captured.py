@@ -228,31 +228,87 @@ class CapturedDatabase:
 
     def sink_metrics(self) -> str:
         """Return all metrics of the sink."""
-        answer = requests.get(f"{self.settings.delta_sink_url}/metrics", timeout=10)
+        with requests.Session() as session:
+            # The stack is on this machine or its network: a proxy for the world outside has no part in it.
+            session.trust_env = False
+            answer = session.get(f"{self.settings.delta_sink_url}/metrics", timeout=30)
         answer.raise_for_status()
         return answer.text
 
-    def forget(self) -> None:
-        """Remove topics and Delta tables, once the sink has let go of them."""
+    def forget_topics(self) -> None:
+        """Delete the topics; the sink lets go of their tables within seconds."""
         delete_topics(
             str(self.settings.kafka_bootstrap_servers), lambda t: t.startswith(f"{TOPIC_PREFIX}.{self.name}.")
         )
-        with suppress(requests.RequestException):
-            until(lambda: f'"{self.name}.' not in self.sink_metrics(), f"the sink still knows {self.name}", 60)
-        shutil.rmtree(self.directory, ignore_errors=True)
-        if any(table.dead_letters() for table in self.tables):
-            # The sink may write there at the same moment.
-            Retrying(
-                retry=retry_if_exception_type(DeltaError),
-                stop=stop_after_delay(30),
-                wait=wait_fixed(POLL),
-                reraise=True,
-            )(lambda: DeltaTable(str(self.dead_letters)).delete(f"topic LIKE '{TOPIC_PREFIX}.{self.name}.%'"))
+
+
+class Leftovers:
+    """Delta tables of databases that are gone, removed once the sink has let go of them: no test waits for that.
+
+    It looks for deleted topics every few seconds, and would fail on a table that goes before.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[CapturedDatabase] = []
+
+    def add(self, database: CapturedDatabase) -> None:
+        """Take a database whose topics were deleted, and remove what can be of those before it."""
+        self._sweep()
+        self._waiting.append(database)
+
+    def remove(self) -> None:
+        """Remove all of them, after a while also one that the sink still knows: what it writes there is found later."""
+
+        def done() -> bool:
+            for database in self._waiting:
+                # A producer may have asked for a topic, and so made it anew.
+                database.forget_topics()
+            return self._sweep()
+
+        Retrying(
+            retry=retry_if_result(lambda gone: not gone),
+            stop=stop_after_delay(TIMEOUT),
+            wait=wait_fixed(1),
+            retry_error_callback=lambda _: None,
+        )(done)
+        self._discard(self._waiting)
+
+    def _sweep(self) -> bool:
+        """Remove what the sink no longer knows; tell whether nothing is left."""
+        try:
+            known = self._waiting[0].sink_metrics() if self._waiting else ""
+        except requests.ConnectionError:
+            # There is no sink: a new one will not know what has no topic.
+            known = ""
+        except requests.RequestException:
+            return False
+        self._discard([database for database in self._waiting if f'"{database.name}.' not in known])
+        return not self._waiting
+
+    def _discard(self, databases: list[CapturedDatabase]) -> None:
+        self._waiting = [database for database in self._waiting if database not in databases]
+        for database in databases:
+            shutil.rmtree(database.directory, ignore_errors=True)
+        _forget_dead_letters(databases)
+
+
+def _forget_dead_letters(databases: Sequence[CapturedDatabase]) -> None:
+    """Take the dead letters of databases that are gone out of the sink's table."""
+    topics = {letter["topic"] for database in databases for table in database.tables for letter in table.dead_letters()}
+    if topics:
+        wanted = ", ".join(f"'{topic}'" for topic in sorted(topics))
+        # The sink, or another worker, may write there at the same moment.
+        Retrying(
+            retry=retry_if_exception_type(DeltaError),
+            stop=stop_after_delay(TIMEOUT),
+            wait=wait_fixed(POLL),
+            reraise=True,
+        )(lambda: DeltaTable(str(databases[0].dead_letters)).delete(f"topic IN ({wanted})"))
 
 
 @contextmanager
 def mysql_database(settings: Settings, parameters: dict[str, Any]) -> Iterator[CapturedDatabase]:
-    """A MySQL database of its own, gone afterwards with all that came of it."""
+    """A MySQL database of its own, gone afterwards with its topics; its Delta tables are for `Leftovers`."""
     name = f"cdcdb_test_{uuid4().hex[:12]}"
 
     def connect() -> Any:
@@ -283,12 +339,12 @@ def mysql_database(settings: Settings, parameters: dict[str, Any]) -> Iterator[C
         reconnect()
         execute(f"DROP DATABASE IF EXISTS {name}")
         connection.close()
-        database.forget()
+        database.forget_topics()
 
 
 @contextmanager
 def postgres_schema(settings: Settings, parameters: dict[str, Any]) -> Iterator[CapturedDatabase]:
-    """A PostgreSQL schema of its own, gone afterwards with all that came of it."""
+    """A PostgreSQL schema of its own, gone afterwards with its topics; its Delta tables are for `Leftovers`."""
     name = f"test_{uuid4().hex[:12]}"
 
     def connect() -> Any:
@@ -315,7 +371,7 @@ def postgres_schema(settings: Settings, parameters: dict[str, Any]) -> Iterator[
         reconnect()
         execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
         connection.close()
-        database.forget()
+        database.forget_topics()
 
 
 def ordered(rows: list[Row]) -> list[Row]:

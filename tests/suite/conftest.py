@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from captured import CapturedDatabase, CapturedTable, mysql_database, postgres_schema
+import requests
+from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
+from locks import Turns, is_alone
 from residue import Residue
 
 from cdc_workstation.availability import required
@@ -22,12 +24,25 @@ _UNKNOWN = pytest.StashKey[str]()
 _LEFT = pytest.StashKey[dict[str, list[str]]]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let workers take turns; a run without has nobody to wait for."""
+    config.addinivalue_line("markers", "alone: the test restarts or reconfigures a service that others use")
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Turns())
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that need a classic driver: each has a JVM, and executors that others wait for."""
+    """Let one worker run all tests that need a classic driver: each has a JVM, and executors that others wait for.
+
+    One runs all that want the stack alone, so that the others wait once: xdist starts with its groups, so that is when
+    nobody is in the middle of something yet.
+    """
     for item in items:
         if "spark_session" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("driver"))
+        elif is_alone(item):
+            item.add_marker(pytest.mark.xdist_group("alone"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -68,6 +83,14 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
 
 
 @pytest.fixture
+def http() -> Iterator[requests.Session]:
+    """A session that asks no proxy: the stack is on this machine or its network."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+@pytest.fixture
 def _whole_way(request: pytest.FixtureRequest, stack_settings: Settings) -> None:
     """Everything between a database and Delta is part of the stack."""
     required(request, "kafka", stack_settings.kafka_bootstrap_servers)
@@ -75,22 +98,32 @@ def _whole_way(request: pytest.FixtureRequest, stack_settings: Settings) -> None
     required(request, "delta-sink", stack_settings.delta_sink_url)
 
 
+@pytest.fixture(scope="session")
+def _leftovers() -> Iterator[Leftovers]:
+    """Delta tables that are to go."""
+    leftovers = Leftovers()
+    yield leftovers
+    leftovers.remove()
+
+
 @pytest.fixture
 def captured_mysql(
-    _whole_way: None, stack_settings: Settings, mysql_parameters: dict[str, Any]
+    _whole_way: None, stack_settings: Settings, mysql_parameters: dict[str, Any], _leftovers: Leftovers
 ) -> Iterator[CapturedDatabase]:
     """A MySQL database for one test, followed by the stack's connector and sink."""
     with mysql_database(stack_settings, mysql_parameters) as database:
         yield database
+    _leftovers.add(database)
 
 
 @pytest.fixture
 def captured_postgres(
-    _whole_way: None, stack_settings: Settings, postgres_parameters: dict[str, Any]
+    _whole_way: None, stack_settings: Settings, postgres_parameters: dict[str, Any], _leftovers: Leftovers
 ) -> Iterator[CapturedDatabase]:
     """A PostgreSQL schema for one test, followed by the stack's connector and sink."""
     with postgres_schema(stack_settings, postgres_parameters) as database:
         yield database
+    _leftovers.add(database)
 
 
 @pytest.fixture(params=["mysql", "postgres"])

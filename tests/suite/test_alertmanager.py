@@ -11,7 +11,6 @@ import pytest
 import requests
 import yaml
 from containers import container
-from locks import alone_with, sharing
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.alertmanager import AlertmanagerClient, AlertmanagerError
@@ -19,20 +18,7 @@ from cdc_workstation.clients.webhook import WebhookReceiver
 from cdc_workstation.settings import Settings, connection_file
 
 
-@pytest.fixture(autouse=True)
-def turn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Share Alertmanager with other workers, or have it alone where the test asks for `alone`."""
-    hold = alone_with if "alone" in request.fixturenames else sharing
-    with hold("alertmanager"):
-        yield
-
-
-@pytest.fixture
-def alone() -> None:
-    """The test changes or restarts Alertmanager: nobody else may use it meanwhile."""
-
-
-def eventually(check: object, timeout: float = 10.0) -> None:
+def eventually(check: object, timeout: float = 30.0) -> None:
     """Repeat `check` until its assertions hold."""
     Retrying(
         retry=retry_if_exception_type((AssertionError, requests.ConnectionError)),
@@ -63,9 +49,9 @@ def test_status_tells_version_and_the_configuration_in_use(alertmanager_client: 
     assert in_use == alertmanager_client.receivers()
 
 
-def test_the_web_ui_is_served(alertmanager_client: AlertmanagerClient) -> None:
-    page = requests.get(f"{alertmanager_client.url}/", timeout=5)
-    script = requests.get(f"{alertmanager_client.url}/script.js", timeout=5)
+def test_the_web_ui_is_served(alertmanager_client: AlertmanagerClient, http: requests.Session) -> None:
+    page = http.get(f"{alertmanager_client.url}/", timeout=30)
+    script = http.get(f"{alertmanager_client.url}/script.js", timeout=30)
 
     assert "<title>Alertmanager</title>" in page.text
     assert script.ok
@@ -269,7 +255,7 @@ def config_file(alertmanager_client: AlertmanagerClient) -> Iterator[ConfigFile]
     alertmanager_client.reload()
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.alone
 def test_a_changed_configuration_is_used_after_a_reload_without_a_restart(
     alertmanager_client: AlertmanagerClient, config_file: ConfigFile
 ) -> None:
@@ -286,7 +272,7 @@ def test_a_changed_configuration_is_used_after_a_reload_without_a_restart(
     assert [alert.name for alert in alertmanager_client.alerts()] == ["DiskFull"]
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.alone
 def test_a_broken_configuration_is_refused_and_the_one_in_use_stays(
     alertmanager_client: AlertmanagerClient, config_file: ConfigFile
 ) -> None:
@@ -301,7 +287,7 @@ def test_a_broken_configuration_is_refused_and_the_one_in_use_stays(
     assert alertmanager_client.receivers() == before
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.alone
 def test_silences_and_the_log_of_notifications_survive_a_restart(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver, stack_settings: Settings
 ) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from locks import sharing
 
 from cdc_workstation.fixtures.pipeline import PipelineFactory
 
@@ -55,13 +53,6 @@ COLUMNS = {
         "stamped": ("timestamptz", "timestamp"),
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Wait for tests that restart what is on the way."""
-    with sharing("mysql"), sharing("postgres"), sharing("delta-sink"):
-        yield
 
 
 @pytest.mark.parametrize("database", DATABASES)

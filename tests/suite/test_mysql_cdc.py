@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from locks import sharing
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
 from cdc_workstation.clients.connect import ConnectClient
@@ -20,13 +19,6 @@ EPOCH = datetime(1970, 1, 1)
 Events = Callable[..., ChangeEvents]
 Table = Callable[[str], str]
 Connector = Callable[[Mapping[str, str]], tuple[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Share MySQL with other workers; a test that restarts it waits."""
-    with sharing("mysql"):
-        yield
 
 
 @pytest.fixture

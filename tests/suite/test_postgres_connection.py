@@ -13,7 +13,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 from containers import container
-from locks import alone_with, sharing
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -24,19 +23,6 @@ from cdc_workstation.settings import Settings, connection_file
 
 Connection = psycopg.Connection[Any]
 Table = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def turn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Share PostgreSQL with other workers, or have it alone where the test asks for `alone`."""
-    hold = alone_with if "alone" in request.fixturenames else sharing
-    with hold("postgres"):
-        yield
-
-
-@pytest.fixture
-def alone() -> None:
-    """The test restarts PostgreSQL: nobody else may use it meanwhile."""
 
 
 @pytest.fixture
@@ -193,8 +179,8 @@ def test_what_takes_the_stack_down_drops_a_slot(debezium_connection: Connection,
     assert debezium_connection.execute(slots, (slot,)).fetchone() == (0,)
 
 
+@pytest.mark.alone
 def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
-    alone: None,
     postgres_connection: Connection,
     postgres_parameters: dict[str, Any],
     postgres_table: Table,
@@ -213,7 +199,7 @@ def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
         postgres_connection.execute("SELECT 1")
     again = Retrying(
         retry=retry_if_exception_type(psycopg.OperationalError),
-        stop=stop_after_delay(30),
+        stop=stop_after_delay(90),
         wait=wait_fixed(0.2),
         reraise=True,
     )(psycopg.connect, **postgres_parameters, autocommit=True)
@@ -221,7 +207,7 @@ def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
         again.execute(f"INSERT INTO {table} VALUES (2)")
         assert answer(again, f"SELECT count(*) FROM {table}") == (2,)
     # At least once: the first row may come again.
-    seen = events.take_until(lambda event: event.key == {"id": 2}, timeout=60)
+    seen = events.take_until(lambda event: event.key == {"id": 2}, timeout=90)
     assert {event.key["id"] for event in seen} <= {1, 2}
     connect_client.wait_for(stack_postgres_connector(connect_client))
 

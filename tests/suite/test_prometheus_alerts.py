@@ -13,12 +13,12 @@ import pytest
 import requests
 from containers import container
 from docker.models.containers import Container
-from locks import sharing
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from cdc_workstation.availability import required
+from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.clients.webhook import Notification, WebhookReceiver
+from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings, connection_file
 
 ALERTS = {
@@ -33,22 +33,17 @@ ALERTS = {
     "DataIntegrityFailure",
 }
 TEST_TARGETS = "test-"
+# A scrape, a rule and a notification on a machine with other things to do.
+TIMEOUT = 60.0
 
 
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Wait for tests that restart Alertmanager."""
-    with sharing("alertmanager"):
-        yield
-
-
-def until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until the condition holds, or fail and say what did not happen."""
     Retrying(
         retry=retry_if_result(lambda held: not held),
-        stop=stop_after_delay(timeout),
+        stop=stop_after_delay(TIMEOUT),
         wait=wait_fixed(0.1),
-        retry_error_callback=lambda _: pytest.fail(f"{what} did not happen within {timeout:g} s", pytrace=False),
+        retry_error_callback=lambda _: pytest.fail(f"{what} did not happen within {TIMEOUT:g} s", pytrace=False),
     )(condition)
 
 
@@ -74,22 +69,22 @@ def test_everything_that_services_declare_is_scraped(prometheus_client: Promethe
         return {target["labels"]["instance"] for target in prometheus_client.targets() if target["health"] == "up"}
 
     # A service that another test has just restarted is missed by one scrape.
-    until(lambda: declared <= up(), 15, "a scrape of every declared target")
+    until(lambda: declared <= up(), "a scrape of every declared target")
 
 
 def test_alerts_are_sent_to_the_alertmanager_of_the_stack(prometheus_client: PrometheusClient) -> None:
     assert prometheus_client.alertmanagers() == ["http://alertmanager:9093/api/v2/alerts"]
 
 
-def test_the_classic_ui_is_served(prometheus_client: PrometheusClient) -> None:
+def test_the_classic_ui_is_served(prometheus_client: PrometheusClient, http: requests.Session) -> None:
     for page in ("graph", "alerts", "targets"):
-        answer = requests.get(f"{prometheus_client.url}/classic/{page}", timeout=5)
+        answer = http.get(f"{prometheus_client.url}/classic/{page}", timeout=30)
 
         assert answer.ok
         assert "cdc-workstation" in answer.text
 
     # Where links from alerts lead to: it goes on to the classic page.
-    assert "/classic/" in requests.get(f"{prometheus_client.url}/graph?g0.expr=up", timeout=5).text
+    assert "/classic/" in http.get(f"{prometheus_client.url}/graph?g0.expr=up", timeout=30).text
 
 
 class Service:
@@ -153,12 +148,12 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
 
     service.declare()
     query = f'up{{job="{service.job}"}}'
-    until(lambda: [value for _, value in prometheus_client.query(query)] == [1.0], 15, "a scrape of the new service")
+    until(lambda: [value for _, value in prometheus_client.query(query)] == [1.0], "a scrape of the new service")
     assert prometheus_client.alerts("ServiceDown", job=service.job) == []
 
     service.container.kill()
 
-    [down] = webhook.wait_for(told("firing"), timeout=30)
+    [down] = webhook.wait_for(told("firing"), timeout=TIMEOUT)
     assert down.path == "/alerts/critical"
     [alert] = down.alerts
     assert alert.labels["severity"] == "critical"
@@ -167,37 +162,31 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
 
     service.container.start()
 
-    webhook.wait_for(told("resolved"), timeout=20)
+    webhook.wait_for(told("resolved"), timeout=TIMEOUT)
     webhook.forget()
 
 
 @pytest.fixture
-def failing_connector(request: pytest.FixtureRequest, stack_settings: Settings) -> Iterator[str]:
+def failing_connector(connect_client: ConnectClient, kafka_bootstrap_servers: str) -> Iterator[str]:
     """The name of a connector whose task fails at its start: it is to recover a schema history that is not there.
 
     All else it has from the stack's own connector, credentials among it.
     """
-    url = required(request, "debezium", stack_settings.debezium_url)
-    connectors = requests.get(f"{url}/connectors?expand=info", timeout=10).json()
-    [config] = [
-        connector["info"]["config"]
-        for connector in connectors.values()
-        if connector["info"]["config"]["connector.class"].endswith("MySqlConnector")
-    ]
-    name = f"test-{uuid4()}"
-    config |= {
+    name = f"test_{uuid4().hex[:12]}"
+    config = connect_client.config(stack_connector(connect_client)) | {
         "name": name,
         "topic.prefix": name,
         "database.server.id": str(uuid4().int % 2**31 + 2**31),
-        "schema.history.internal.kafka.topic": f"{name}-history",
+        "schema.history.internal.kafka.topic": f"{name}_schema_history",
+        "topic.heartbeat.prefix": f"{name}_heartbeat",
         "snapshot.mode": "recovery",
     }
-    with sharing("mysql"):
-        try:
-            requests.put(f"{url}/connectors/{name}/config", json=config, timeout=30).raise_for_status()
-            yield name
-        finally:
-            requests.delete(f"{url}/connectors/{name}", timeout=30)
+    try:
+        connect_client.put(name, config)
+        yield name
+    finally:
+        connect_client.delete(name)
+        delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
 
 
 def test_a_connector_task_that_fails_is_reported_to_the_webhook(
@@ -206,7 +195,7 @@ def test_a_connector_task_that_fails_is_reported_to_the_webhook(
     assert stack_settings.webhook_url is not None
     webhook = WebhookReceiver(stack_settings.webhook_url, label=("connector", failing_connector))
 
-    [failed] = webhook.wait_for(lambda one: one.alertnames == {"ConnectorTaskFailed"}, timeout=30)
+    [failed] = webhook.wait_for(lambda one: one.alertnames == {"ConnectorTaskFailed"}, timeout=TIMEOUT)
 
     assert failed.path == "/alerts/critical"
     [alert] = failed.alerts

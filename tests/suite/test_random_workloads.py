@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from locks import sharing
 
 from cdc_workstation.clients.comparison import differences, shown
 from cdc_workstation.clients.delta import Change as DeltaChange
@@ -280,13 +279,6 @@ def both_up_to_kafka(request: pytest.FixtureRequest, stack_settings: Settings) -
             }
             found.append(Tables(database, tables))
         yield found
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Wait for tests that restart what is on the way."""
-    with sharing("mysql"), sharing("postgres"), sharing("delta-sink"):
-        yield
 
 
 def run_and_wait(both: list[Tables], workload: Sequence[Transaction]) -> None:

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-import requests
 from confluent_kafka.admin import AdminClient, NewTopic
 from mysql.connector.abstracts import MySQLConnectionAbstract
 from residue import NAME, Residue
@@ -35,11 +34,7 @@ def residue(stack_settings: Settings, alert_test_id: str, name: str) -> Residue:
 
 def create_stopped(client: ConnectClient, name: str) -> None:
     """Create a connector that is stopped from the beginning: it makes no slot, no topic and no snapshot."""
-    config = client.config(stack_connector(client)) | {"name": name}
-    body = {"name": name, "config": config, "initial_state": "STOPPED"}
-    with requests.Session() as session:
-        session.trust_env = False
-        session.post(f"{client.url}/connectors", json=body, timeout=30).raise_for_status()
+    client.create(name, client.config(stack_connector(client)) | {"name": name}, state="STOPPED")
 
 
 def test_what_tests_leave_is_found_and_removed(
@@ -74,7 +69,7 @@ def test_what_tests_leave_is_found_and_removed(
         "PostgreSQL tables": [name],
         "PostgreSQL schemas": [name],
         "topics": [f"debezium.elsewhere.{name}"],
-        "Delta directories": [name, f"public/{name}"],
+        "Delta directories": [f"public/{name}", name],
         "silences": [silence],
     }
     assert "alertname=LeftBehind" in found["alerts"][0]

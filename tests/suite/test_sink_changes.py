@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
 from deltalake import DeltaTable
-from locks import sharing
 from pyspark.sql import SparkSession
 
 from cdc_workstation.settings import Settings
@@ -18,13 +17,6 @@ from cdc_workstation.settings import Settings
 pytestmark = pytest.mark.timeout(300)
 
 Connector = Callable[[Mapping[str, str]], tuple[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Any:
-    """Wait for tests that restart what is on the way."""
-    with sharing("mysql"), sharing("postgres"):
-        yield
 
 
 def test_created_updated_and_deleted_rows_arrive(orders: CapturedTable) -> None:
@@ -250,7 +242,7 @@ def test_the_metrics_say_how_the_table_is(orders: CapturedTable) -> None:
 
     orders.wait_until_applied(1, "d")
     assert orders.metric("rows_applied_total", op="c") == 2
-    assert orders.metric("table_version") == orders.delta().version()
+    until(lambda: orders.metric("table_version") == orders.delta().version(), "the version is told")
     assert orders.metric("table_stopped") == 0
     assert 0 < orders.metric("lag_seconds") < 90
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
-from locks import sharing
 
 pytestmark = pytest.mark.timeout(300)
 
 DOCUMENT = {"naïve": [1, 2.5, None, True], "nested": {"emoji": "🚀"}}
 TEXT = "日本語 ñ 𝄞 \\ ' \" \n"
-
-
-@pytest.fixture(autouse=True)
-def turn() -> Iterator[None]:
-    """Wait for tests that restart a database."""
-    with sharing("mysql"), sharing("postgres"):
-        yield
 
 
 def arrived(table: CapturedTable) -> tuple[dict[str, object], pa.Schema]:

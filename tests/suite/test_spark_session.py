@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
+import requests
 from deltalake import DeltaTable, write_deltalake
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
@@ -126,11 +126,10 @@ def test_connect_refuses_a_client_without_the_token(stack_settings: Settings) ->
         stranger.stop()
 
 
-@pytest.mark.parametrize("path", ["/metrics/master/prometheus"])
-def test_the_master_tells_prometheus_how_many_workers_live(stack_settings: Settings, path: str) -> None:
+def test_the_master_tells_prometheus_how_many_workers_live(stack_settings: Settings, http: requests.Session) -> None:
     assert stack_settings.spark_master_url
     host = urlsplit(stack_settings.spark_master_url).hostname
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.5), reraise=True):
-        with attempt, urllib.request.urlopen(f"http://{host}:8080{path}", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True):
+        with attempt:
+            lines = http.get(f"http://{host}:8080/metrics/master/prometheus", timeout=10).text.splitlines()
             assert any(line.startswith("metrics_master_aliveWorkers_Value") and line[-1] != "0" for line in lines)

@@ -7,12 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from locks import sharing
 from uv import find_uv_bin
 
 from cdc_workstation.redaction import known_secrets
@@ -100,21 +98,12 @@ def project(environment: Path, tmp_path: Path) -> Project:
     return Project(directory, environment)
 
 
-@pytest.fixture
-def turn() -> Iterator[None]:
-    """Wait for tests that restart what is on the way."""
-    with sharing("mysql"), sharing("postgres"), sharing("delta-sink"):
-        yield
-
-
-@pytest.mark.usefixtures("turn")
 def test_the_example_passes_on_the_stack(project: Project) -> None:
     run = project.pytest()
     assert run.returncode == 0, run.stdout + run.stderr
     assert "4 passed" in run.stdout, run.stdout
 
 
-@pytest.mark.usefixtures("turn")
 def test_a_broken_pipeline_fails_and_the_report_says_what_was_there(project: Project, stack_settings: Settings) -> None:
     # Orders that nobody paid count as well, and the test has no patience.
     project.replace("revenue.py", "WHERE status = 'paid' ", "")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 GROUPED = """
@@ -21,3 +24,57 @@ def test_tests_of_a_group_run_on_one_worker(pytester: pytest.Pytester) -> None:
 
     result.assert_outcomes(passed=8)
     assert len({line for line in result.outlines if line.startswith("ran on ")}) == 1
+
+
+TURNS = """
+from locks import Turns
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: the test wants the stack alone")
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Turns())
+"""
+TAKEN = """
+import time
+from pathlib import Path
+
+import pytest
+
+RUNNING = Path({running!r})
+
+def run(name, seconds):
+    mine = RUNNING / name
+    mine.touch()
+    deadline = time.monotonic() + seconds
+    others = set()
+    while time.monotonic() < deadline:
+        others |= {{path.name for path in RUNNING.iterdir()}} - {{name}}
+        time.sleep(0.01)
+    mine.unlink()
+    return others
+
+@pytest.mark.parametrize("number", range(4))
+def test_shares(number):
+    assert "alone" not in run(f"shares-{{number}}", 0.3)
+
+@pytest.mark.alone
+@pytest.mark.xdist_group("alone")
+@pytest.mark.timeout(0.5)
+@pytest.mark.parametrize("number", range(2))
+def test_is_alone(number):
+    assert run("alone", 0.3) == set()
+"""
+
+
+def test_a_test_that_restarts_something_has_the_stack_alone(
+    pytester: pytest.Pytester, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = pytester.mkdir("running")
+    pytester.makeconftest(TURNS)
+    pytester.makepyfile(TAKEN.format(running=str(running)))
+    monkeypatch.setenv("TMPDIR", str(pytester.path))
+    monkeypatch.setenv("PYTHONPATH", str(root / "tests/suite"), prepend=os.pathsep)
+
+    result = pytester.runpytest_subprocess("--numprocesses=2", "--dist=loadgroup")
+
+    result.assert_outcomes(passed=6)

@@ -155,7 +155,7 @@ class AlertmanagerClient:
         requests.RequestException: (all methods) it did not answer.
     """
 
-    def __init__(self, url: str, *, labels: Mapping[str, str] | None = None, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, *, labels: Mapping[str, str] | None = None, timeout: float = 10.0) -> None:
         self.url = url.rstrip("/")
         self.labels = dict(labels or {})
         self.timeout = timeout

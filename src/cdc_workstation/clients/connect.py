@@ -69,6 +69,16 @@ class ConnectClient:
         names: list[str] = self._call("GET", "/connectors")
         return names
 
+    def configs(self) -> dict[str, dict[str, str]]:
+        """Return the configurations of all connectors by name: one answer, so that none can be gone meanwhile."""
+        found = self._call("GET", "/connectors?expand=info")
+        return {name: connector["info"]["config"] for name, connector in found.items() if "info" in connector}
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """Return the status of all connectors by name, each as `status` does."""
+        found = self._call("GET", "/connectors?expand=status")
+        return {name: connector["status"] for name, connector in found.items() if "status" in connector}
+
     def plugins(self) -> dict[str, str]:
         """Return the class names of the installed connectors with their versions."""
         return {plugin["class"]: plugin.get("version", "") for plugin in self._call("GET", "/connector-plugins")}
@@ -91,6 +101,10 @@ class ConnectClient:
     def put(self, name: str, config: Mapping[str, str]) -> None:
         """Register a connector, or give it a new configuration."""
         self._call("PUT", _path(name, "config"), dict(config))
+
+    def create(self, name: str, config: Mapping[str, str], *, state: str = "RUNNING") -> None:
+        """Register a new connector, `STOPPED` or `PAUSED` from the beginning where that is wanted (KIP-980)."""
+        self._call("POST", "/connectors", {"name": name, "config": dict(config), "initial_state": state})
 
     def delete(self, name: str) -> None:
         """Remove a connector; one that does not exist is no error."""

@@ -18,7 +18,7 @@ class PrometheusClient:
         requests.RequestException: (all methods) Prometheus did not answer, or with an error.
     """
 
-    def __init__(self, url: str, *, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
         self._session = requests.Session()

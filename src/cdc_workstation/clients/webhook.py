@@ -88,7 +88,7 @@ class WebhookReceiver:
         requests.RequestException: (all methods) the receiver did not answer, or with an error.
     """
 
-    def __init__(self, url: str, *, label: tuple[str, str] | None = None, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, *, label: tuple[str, str] | None = None, timeout: float = 10.0) -> None:
         self.url = url.rstrip("/")
         self.label = label
         self.timeout = timeout
@@ -118,7 +118,7 @@ class WebhookReceiver:
         *,
         receiver: str | None = None,
         count: int = 1,
-        timeout: float = 15.0,
+        timeout: float = 30.0,
     ) -> list[Notification]:
         """Wait until `count` notifications fulfil the condition and return all that do, oldest first.
 
