@@ -96,13 +96,19 @@ def test_mysql_positions_follow_the_binlog() -> None:
 
 
 def test_postgresql_positions_follow_the_commits() -> None:
-    def at(last_commit: int | None, lsn: int, snapshot: str = "false") -> Position:
+    def at(last_commit: int | None, lsn: int, snapshot: str = "false", *, after: int = 0) -> Position:
         sequence = json.dumps([None if last_commit is None else str(last_commit), str(lsn)])
-        return locate({"connector": "postgresql", "lsn": lsn, "sequence": sequence, "snapshot": snapshot})[0]
+        return locate({"connector": "postgresql", "lsn": lsn, "sequence": sequence, "snapshot": snapshot})[0].after(
+            after
+        )
 
     # The second transaction wrote its change first and committed last.
     assert at(100, 150) < at(160, 120)
     assert at(None, 90, snapshot="true") < at(100, 110)
+    # What the first transaction behind a snapshot wrote, before it or after.
+    assert at(None, 90, snapshot="true") < at(None, 80, after=90) < at(None, 95, after=90) < at(96, 85)
+    assert at(None, 90, snapshot="true") < at(70, 95, after=90)
+    assert at(70, 80, after=90) < at(None, 90, snapshot="true")
 
 
 def test_the_last_change_of_a_key_by_log_position_remains() -> None:
