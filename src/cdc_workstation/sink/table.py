@@ -49,6 +49,9 @@ _HISTORY = 200
 # A commit of so many also carries Delta's own transaction.
 _TRANSACTION_INTERVAL = 50
 
+# What Arrow says of a value that its type cannot hold.
+_DOES_NOT_FIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)
+
 _SNAPSHOT_ENDS = ("last", "last_in_data_collection")
 
 _DEAD_LETTERS = pa.schema(
@@ -185,6 +188,7 @@ class Table:
         self._ts_ms = 0
         self._dead: dict[int, int] = {}
         self._commits = 0
+        self._behind_since: float | None = None
         metrics.expose(self.name)
 
     # What is known
@@ -559,14 +563,14 @@ class Table:
         types = {name: ((self.columns or {}).get(name, one.type), one.type) for name, one in named.items()}
         try:
             return _arrow(converted, types, bool(kept)), kept
-        except pa.ArrowInvalid:
+        except _DOES_NOT_FIT:
             # A value that its type cannot hold: find the rows that have one.
             fitting = []
             for event, row in converted:
                 try:
                     _arrow([(event, row)], types, bool(kept))
                     fitting.append((event, row))
-                except pa.ArrowInvalid as error:
+                except _DOES_NOT_FIT as error:
                     dead.append((event.record, "value", str(error)))
             return _arrow(fitting, types, bool(kept)), kept
 
@@ -620,6 +624,22 @@ class Table:
         metrics.COMMIT_SECONDS.labels(self.name).observe(time.monotonic() - started)
         state.version = self.location.version()
         metrics.TABLE_VERSION.labels(self.name).set(state.version)
+
+    def show_lag(self, offsets: int) -> None:
+        """Show how many records wait. While some do, the lag in seconds grows, whether or not any is applied."""
+        metrics.LAG_OFFSETS.labels(self.name).set(offsets)
+        now = time.time()
+        if not offsets:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        else:
+            newest = self.state.ts_ms / 1000 if self.state else 0.0
+            metrics.LAG_SECONDS.labels(self.name).set(max(now - max(newest, self._behind_since), 0.0))
+
+    def stop(self, reason: str) -> None:
+        """Take no more changes: they become dead letters."""
+        self._stop(StoppedError(reason))
 
     def _stop(self, error: StoppedError) -> None:
         # First, because the version is compared as soon as the table has stopped.
