@@ -244,6 +244,32 @@ def postgres(offset: int, key: int, lsn: int, last_commit: int | None, op: str =
     return change(offset, key, op, connector="postgresql", lsn=lsn, sequence=sequence, **source)
 
 
+def keyed_by(record: Record, column: str) -> Record:
+    """The change with another column as its key."""
+    assert record.key is not None
+    assert record.value is not None
+    after = json.loads(record.value)["payload"]["after"]
+    key = json.loads(record.key)
+    key["schema"]["fields"] = [{"type": "int64", "optional": False, "field": column}]
+    key["payload"] = {column: after[column]}
+    return record._replace(key=json.dumps(key).encode())
+
+
+def test_another_primary_key_stops_the_table_until_a_new_snapshot(spark: SparkSession, settings: SinkSettings) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1), change(1, 2), keyed_by(change(2, 2, "u"), "sent_ms")])
+
+    assert str(table.stopped) == "the primary key was (id) and is (sent_ms); take a new snapshot"
+    assert rows(table.path) == [0, 1]
+    assert dead_offsets(settings) == [2]
+
+    snapshot = [change(3, 7, "r", snapshot="first", at=90), change(4, 7, "r", snapshot="last", at=90)]
+    table.apply(spark, 0, [keyed_by(record, "sent_ms") for record in snapshot])
+    assert table.stopped is None
+    assert rows(table.path) == [3, 4]
+
+
 def test_a_transaction_that_began_before_the_snapshot_comes_after_it(
     spark: SparkSession, settings: SinkSettings
 ) -> None:

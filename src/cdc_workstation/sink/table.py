@@ -104,6 +104,8 @@ class State:
     """The order of a complete snapshot whose sweep is still to be done."""
     keyed: bool | None = None
     """Whether the source's table has a primary key."""
+    keys: list[str] | None = None
+    """Its columns."""
     version: int = -1
 
     @classmethod
@@ -143,6 +145,7 @@ class State:
         self.began = found.get("began")
         self.sweep = found["sweep"]
         self.keyed = found["keyed"]
+        self.keys = found.get("keys")
         if found["topic_id"] != self.topic_id:
             self.offsets = {}
             return
@@ -333,14 +336,15 @@ class Table:
             log.warning("%s: goes on with a new snapshot", self.name)
             self.stopped = None
             metrics.TABLE_STOPPED.labels(self.name).set(0)
-        if high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms:
+        went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
+        if went_back or (found.begins and self._is_rekeyed(found)):
             if not found.begins:
                 raise StoppedError(
                     f"the source's log went back: {found.source_position} is newer than what was applied and lies "
                     "before it (a server was replaced, restored, or its logs reset); take a new snapshot",
                     heals=True,
                 )
-            log.warning("%s: a snapshot from another log replaces what was applied", self.name)
+            log.warning("%s: a snapshot of another log or by another key replaces what was applied", self.name)
             events.append(replace(found, op="t", key=None, raw=None, resets=True))
         elif high is not None and (
             found.position < high or (found.position == high and self._is_repeated(found, events))
@@ -364,6 +368,10 @@ class Table:
             )
         before = self._before[partition]
         return before is None or before.op != "r" or before.position.order != found.position.order
+
+    def _is_rekeyed(self, found: Event) -> bool:
+        known = self.state.keys if self.state else None
+        return known is not None and found.key_schema is not None and found.key_schema.names != known
 
     def _is_repeated(self, found: Event, events: list[Event]) -> bool:
         """Whether a change at the last position, of a table without primary key, is that change once more.
@@ -401,7 +409,7 @@ class Table:
         if first.op == "t":
             if self.state is not None:
                 if first.resets:
-                    state.positions = {}
+                    state.positions, state.keyed, state.keys = {}, None, None
                 self._advance(state, partition, events, reached)
                 if first.resets:
                     # The snapshot's first row has this offset too, and follows in the next commit.
@@ -433,7 +441,10 @@ class Table:
             first = events[0]
         else:
             if any(event.key is not None for event in events):
-                raise StoppedError("the source's table has a primary key now: what was appended before has none")
+                raise StoppedError(
+                    "the source's table has a primary key now, what was appended before has none; take a new snapshot",
+                    heals=True,
+                )
             if self.settings.keyless == "stop":
                 raise StoppedError("the table has no primary key")
             if not self.keyless_warned:
@@ -441,10 +452,17 @@ class Table:
                 self.keyless_warned = True
         keys = tuple(first.key_schema.names) if first.key_schema else ()
         fresh = self.state is None
+        renamed: dict[str, str] = {}
         if schema is not None:
-            self._fit(spark, state, schema, first.connector)
+            renamed = self._fit(spark, state, schema, first.connector)
         elif fresh:
             return
+        if state.keys is not None and state.keys != [renamed.get(key, key) for key in keys]:
+            raise StoppedError(
+                f"the primary key was ({', '.join(state.keys)}) and is ({', '.join(keys)}); take a new snapshot",
+                heals=True,
+            )
+        state.keys = list(keys)
         rows = events if keyless else fold(events)
         source, kept = self._rows(rows, schema, keys, dead)
         snapshot_order = _snapshot_order(events)
@@ -485,8 +503,8 @@ class Table:
 
     # Parts of it
 
-    def _fit(self, spark: SparkSession, state: State, schema: RowSchema, connector: str) -> None:
-        """Create the table, or bring it to the events' columns."""
+    def _fit(self, spark: SparkSession, state: State, schema: RowSchema, connector: str) -> dict[str, str]:
+        """Create the table, or bring it to the events' columns; return new names of renamed ones with the old."""
         self._plain(spark)
         if self.columns is None and self.state is not None:
             self.columns = _columns(spark, self.path)
@@ -494,7 +512,7 @@ class Table:
             evolution.needed(dict(METADATA), schema)
             spark.sql(evolution.create_statement(self.path, schema, self.settings.table_properties))
             self.columns = {one.name: one.type for one in schema.columns} | METADATA
-            return
+            return {}
         missing = METADATA.keys() - self.columns.keys()
         if missing:
             raise StoppedError(f"{self.path} is a table that this sink did not make: it has no {', '.join(missing)}")
@@ -502,7 +520,7 @@ class Table:
         previous = state.fields if len(self.earliest) == 1 else None
         change = evolution.needed(self.columns, schema, previous)
         if not change:
-            return
+            return {}
         log.warning(
             "%s: added %s, widened %s%s",
             self.name,
@@ -529,6 +547,7 @@ class Table:
         if fill is not None:
             spark.sql(fill)
         self.columns = _columns(spark, self.path)
+        return change.renamed
 
     def _rows(
         self,
@@ -702,15 +721,19 @@ def _snapshot_order(events: Sequence[Event]) -> int | None:
 
 
 def _segments(events: Sequence[Event]) -> list[list[Event]]:
-    """Cut where the columns change, and around truncates: each part is one commit."""
+    """Cut where the columns or the key's change, and around truncates: each part is one commit."""
     segments: list[list[Event]] = []
     schema: RowSchema | None = None
+    key_schema: RowSchema | None = None
     for event in events:
         new = not segments or event.op == "t" or segments[-1][-1].op == "t"
         if event.schema is not None and schema is not None and event.schema is not schema:
             new = True
+        if event.key_schema is not None and key_schema is not None and event.key_schema is not key_schema:
+            new = True
         if event.schema is not None and event.op != "t":
             schema = event.schema
+        key_schema = event.key_schema or key_schema
         if new:
             segments.append([])
         segments[-1].append(event)
