@@ -198,3 +198,97 @@ def test_a_reset_right_behind_a_transaction_is_not_skipped(spark: SparkSession, 
     table.apply(spark, 0, [change(2, 3, "r", snapshot="last", at=7, ts_ms=9000)])
 
     assert rows(table.path) == [2]
+
+
+def test_a_batch_that_comes_twice_at_once_counts_once(spark: SparkSession, settings: SinkSettings) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    sent = [keyless(offset) for offset in range(3)]
+    again = [record._replace(offset=record.offset + 3) for record in sent]
+
+    table.apply(spark, 0, sent + again)
+    assert rows(table.path) == [0, 1, 2]
+
+    table.apply(spark, 0, [record._replace(offset=record.offset + 6) for record in sent])
+    assert rows(table.path) == [0, 1, 2]
+
+
+def test_a_snapshot_whose_first_rows_kafka_lost_neither_mends_nor_sweeps(
+    spark: SparkSession, settings: SinkSettings
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1), change(1, 2)])
+    snapshot = {"op": "r", "at": 900}
+
+    restarted = Table(settings, TOPIC)
+    restarted.open("topic-1", {0: 5})
+    restarted.apply(spark, 0, [change(5, 2, snapshot="true", **snapshot), change(6, 3, snapshot="last", **snapshot)])
+    assert restarted.stopped is not None
+    assert rows(table.path) == [0, 1]
+
+    snapshot["at"] = 950
+    restarted.apply(
+        spark,
+        0,
+        [change(7, 2, snapshot="first_in_data_collection", **snapshot), change(8, 3, snapshot="last", **snapshot)],
+    )
+    restarted.apply(spark, 0, [change(9, 4, at=960)])
+    assert restarted.stopped is None
+    assert rows(table.path) == [7, 8, 9]
+
+
+def postgres(offset: int, key: int, lsn: int, last_commit: int | None, op: str = "c", **source: Any) -> Record:
+    """A change as PostgreSQL's connector locates it."""
+    sequence = json.dumps([last_commit and str(last_commit), str(lsn)])
+    return change(offset, key, op, connector="postgresql", lsn=lsn, sequence=sequence, **source)
+
+
+def keyed_by(record: Record, column: str) -> Record:
+    """The change with another column as its key."""
+    assert record.key is not None
+    assert record.value is not None
+    after = json.loads(record.value)["payload"]["after"]
+    key = json.loads(record.key)
+    key["schema"]["fields"] = [{"type": "int64", "optional": False, "field": column}]
+    key["payload"] = {column: after[column]}
+    return record._replace(key=json.dumps(key).encode())
+
+
+def test_another_primary_key_stops_the_table_until_a_new_snapshot(spark: SparkSession, settings: SinkSettings) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1), change(1, 2), keyed_by(change(2, 2, "u"), "sent_ms")])
+
+    assert str(table.stopped) == "the primary key was (id) and is (sent_ms); take a new snapshot"
+    assert rows(table.path) == [0, 1]
+    assert dead_offsets(settings) == [2]
+
+    snapshot = [change(3, 7, "r", snapshot="first", at=90), change(4, 7, "r", snapshot="last", at=90)]
+    table.apply(spark, 0, [keyed_by(record, "sent_ms") for record in snapshot])
+    assert table.stopped is None
+    assert rows(table.path) == [3, 4]
+
+
+def test_a_transaction_that_began_before_the_snapshot_comes_after_it(
+    spark: SparkSession, settings: SinkSettings
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    sent = [
+        postgres(0, 1, 500, None, "r", snapshot="first"),
+        postgres(1, 2, 500, None, "r", snapshot="last"),
+        postgres(2, 1, 480, None, "u"),
+        postgres(3, 3, 490, None),
+        postgres(4, 2, 495, 510, "d"),
+    ]
+    for record in sent:
+        table.apply(spark, 0, [record])
+    assert rows(table.path) == [2, 3]
+
+    # All of it again, behind a second snapshot.
+    table.apply(
+        spark, 0, [postgres(5, 1, 900, None, "r", snapshot="first"), postgres(6, 3, 900, None, "r", snapshot="last")]
+    )
+    table.apply(spark, 0, [record._replace(offset=record.offset + 7) for record in sent])
+    assert rows(table.path) == [5, 6]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import MagicMock
 
 import pyarrow as pa
@@ -25,14 +25,21 @@ class FakeTable:
     name = "db.t"
     topic = TOPIC
     topic_id = "topic-1"
-    stopped = None
+    earliest: ClassVar = {0: 0}
 
     def __init__(self) -> None:
         self.applied: list[int] = []
         self.fails = False
+        self.stopped: str | None = None
+
+    def has_gap(self, *_: Any) -> bool:
+        return False
+
+    def stop(self, reason: str) -> None:
+        self.stopped = reason
 
     def apply(self, _spark: Any, _partition: int, records: list[Record]) -> None:
-        if self.fails:
+        if self.fails and not self.stopped:
             raise OSError("the disk is full")
         self.applied += [record.offset for record in records]
 
@@ -128,3 +135,22 @@ def test_a_topic_that_was_deleted_before_anything_was_applied_is_let_go_of(monke
     sink._watch(admin)  # type: ignore[arg-type]
 
     assert sink.topics == {}
+
+
+def test_a_table_that_keeps_failing_stops_and_the_others_go_on() -> None:
+    table = FakeTable()
+    sink = sink_with(table)
+    topic = sink.topics[TOPIC]
+    receive = sink._receiver(sink.generation)
+    table.fails = True
+    for failures in range(1, 6):
+        # As if its table had been opened anew.
+        topic.failed_at = None
+        receive(batch(0, 1), 0)
+        until(lambda wanted=failures: topic.failures == wanted and not topic.running)  # type: ignore[misc]
+    receive(batch(2), 1)
+    sink.pool.shutdown()
+
+    assert table.stopped == "5 commits failed in a row, the last one with OSError('the disk is full')"
+    # Given to a table that has stopped: dead letters.
+    assert table.applied == [0, 1, 2]

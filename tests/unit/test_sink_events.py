@@ -96,13 +96,19 @@ def test_mysql_positions_follow_the_binlog() -> None:
 
 
 def test_postgresql_positions_follow_the_commits() -> None:
-    def at(last_commit: int | None, lsn: int, snapshot: str = "false") -> Position:
+    def at(last_commit: int | None, lsn: int, snapshot: str = "false", *, after: int = 0) -> Position:
         sequence = json.dumps([None if last_commit is None else str(last_commit), str(lsn)])
-        return locate({"connector": "postgresql", "lsn": lsn, "sequence": sequence, "snapshot": snapshot})[0]
+        return locate({"connector": "postgresql", "lsn": lsn, "sequence": sequence, "snapshot": snapshot})[0].after(
+            after
+        )
 
     # The second transaction wrote its change first and committed last.
     assert at(100, 150) < at(160, 120)
     assert at(None, 90, snapshot="true") < at(100, 110)
+    # What the first transaction behind a snapshot wrote, before it or after.
+    assert at(None, 90, snapshot="true") < at(None, 80, after=90) < at(None, 95, after=90) < at(96, 85)
+    assert at(None, 90, snapshot="true") < at(70, 95, after=90)
+    assert at(70, 80, after=90) < at(None, 90, snapshot="true")
 
 
 def test_the_last_change_of_a_key_by_log_position_remains() -> None:
@@ -221,3 +227,43 @@ def test_a_columns_name_may_have_a_quote() -> None:
     statement = merge_statement("/t", ["id", "it's"], ("id",), {"it's"}, insert_only=False)
 
     assert r"array_contains(s.`_cdc_kept`, 'it\'s')" in statement
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "literal"),
+    [
+        ({"type": "int32", "name": "io.debezium.time.Date"}, 19_782, "'2024-02-29' AS DATE"),
+        (
+            {"type": "int64", "name": "io.debezium.time.Timestamp"},
+            1500,
+            "'1970-01-01 00:00:01.500000' AS TIMESTAMP_NTZ",
+        ),
+        (
+            {"type": "string", "name": "io.debezium.time.ZonedTimestamp"},
+            "2024-02-29T01:02:03Z",
+            "'2024-02-29 01:02:03+00:00' AS TIMESTAMP",
+        ),
+        ({"type": "int64", "name": "io.debezium.time.MicroTime"}, 3_600_000_000, "'01:00:00' AS STRING"),
+        ({"type": "boolean"}, True, "TRUE AS BOOLEAN"),
+        (
+            {"type": "string", "name": "io.debezium.data.Enum", "parameters": {"allowed": "IN,OUT"}},
+            None,
+            "'IN' AS STRING",
+        ),
+        ({"type": "string", "name": "io.debezium.data.Json"}, None, "'null' AS STRING"),
+        ({"type": "int64", "name": "io.debezium.time.MicroTime"}, None, "'00:00:00' AS STRING"),
+        ({"type": "bytes"}, None, "X'' AS BINARY"),
+        ({"type": "bytes", "name": "io.debezium.data.Bits", "parameters": {"length": "10"}}, None, "X'0000' AS BINARY"),
+        ({"type": "boolean"}, None, "FALSE AS BOOLEAN"),
+    ],
+)
+def test_rows_that_exist_get_what_the_source_gives_them(kind: dict[str, Any], default: Any, literal: str) -> None:
+    change = evolved([ID, {"field": "n", "optional": False, "default": default} | kind], [ID])
+
+    assert fill_statement("/t", change, "mysql") == f"UPDATE delta.`/t` SET `n` = CAST({literal})"
+
+
+def test_the_epoch_stands_for_a_default_that_the_source_computes() -> None:
+    change = evolved([ID, {"type": "int64", "name": "io.debezium.time.Timestamp", "default": 0, "field": "n"}], [ID])
+
+    assert fill_statement("/t", change, "mysql") is None

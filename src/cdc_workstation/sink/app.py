@@ -68,7 +68,7 @@ SPARK = {
     # Tables of one session each must not keep what they cached for another.
     "spark.sql.artifact.isolation.enabled": "false",
 }
-# How often in a row the query may fail before the process ends, for its supervisor to see.
+# How often in a row the query may fail before the process ends, for its supervisor to see, or a table before it stops.
 _FAILURES = 5
 # A table that failed is tried again after so many seconds.
 _RETRY_SECONDS = 30.0
@@ -254,7 +254,7 @@ class Sink:
                     continue
                 due = topic.table.due
                 lag = sum(max(end - due.get(partition, 0), 0) for partition, end in ends[name].items())
-                metrics.LAG_OFFSETS.labels(topic.table.name).set(lag)
+                topic.table.show_lag(lag)
             mended = [one.table.name for one in list(self.topics.values()) if one.table.was_mended]
             if mended:
                 log.info("%s changed since it stopped: trying again", ", ".join(mended))
@@ -329,12 +329,13 @@ class Sink:
 
     def _drain(self, topic: Topic, generation: int) -> None:
         """Apply what waits for one table, as much as fits in one commit at a time."""
+        records: list[Record] = []
         try:
             while True:
                 with self.changed:
                     if generation != self.generation or not topic.waiting:
                         return
-                    records: list[Record] = []
+                    records = []
                     while topic.waiting and (
                         not records or len(records) + len(topic.waiting[0]) <= self.settings.max_rows_per_commit
                     ):
@@ -345,17 +346,22 @@ class Sink:
                 with self.changed:
                     self.commits += 1
                     self.changed.notify_all()
-        except Exception:
+        except Exception as error:
             log.exception("%s could not be written", topic.table.name)
             metrics.ERRORS.labels(topic.table.name).inc()
             with self.changed:
-                topic.waiting.clear()
-                self.waiting_rows = sum(len(part) for one in self.topics.values() for part in one.waiting)
                 topic.failures += 1
-                topic.failed_at = time.monotonic()
-                # At once for the first time, after a rest for the others.
-                if topic.failures == 1:
-                    self.restart.set()
+                if topic.failures >= _FAILURES and topic.table.stopped is None:
+                    topic.table.stop(f"{topic.failures} commits failed in a row, the last one with {error!r:.300}")
+                    # As dead letters.
+                    topic.waiting.appendleft(records)
+                else:
+                    topic.waiting.clear()
+                    topic.failed_at = time.monotonic()
+                    # At once for the first time, after a rest for the others.
+                    if topic.failures == 1:
+                        self.restart.set()
+                self.waiting_rows = sum(len(part) for one in self.topics.values() for part in one.waiting)
         finally:
             with self.changed:
                 topic.running = False
@@ -392,7 +398,8 @@ class Sink:
                 # Whether Kafka lost them shows where it begins by now.
                 table.earliest |= self.admin.offsets([table.topic], latest=False)[table.topic]
             table.apply(spark, partition, part)
-        topic.failures = 0
+        if table.stopped is None:
+            topic.failures = 0
         if table.topic == self.settings.canary_topic:
             self.canary.look()
 

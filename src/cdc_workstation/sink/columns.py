@@ -46,6 +46,8 @@ class Column:
     optional: bool = True
     default: Any = None
     """Value that the source gives to rows which exist when the column is added, as JSON."""
+    implicit: Any = None
+    """The same where the column has no default and may not be NULL: MySQL's."""
 
     def value(self, raw: Any) -> Any:
         """Convert one JSON value.
@@ -68,7 +70,28 @@ def column(schema: dict[str, Any]) -> Column:
         UnknownTypeError: its type is not known.
     """
     arrow, convert = _type(schema)
-    return Column(schema["field"], arrow, convert, bool(schema.get("optional", True)), schema.get("default"))
+    optional, default = bool(schema.get("optional", True)), schema.get("default")
+    return Column(schema["field"], arrow, convert, optional, default, _implicit(schema))
+
+
+def _implicit(schema: dict[str, Any]) -> Any:
+    """Return the value (as JSON) that MySQL gives to rows which exist, `None` where that is not known.
+
+    Source: https://dev.mysql.com/doc/refman/8.4/en/data-type-defaults.html. How long a BINARY is, no event says.
+    """
+    name, parameters = schema.get("name"), schema.get("parameters", {})
+    if name == "io.debezium.data.Enum":
+        return parameters.get("allowed", "").split(",")[0]
+    if name == "io.debezium.data.Json":
+        return "null"
+    if name == "io.debezium.data.Bits":
+        return base64.b64encode(bytes((int(parameters.get("length", 8)) + 7) // 8)).decode()
+    if name == "io.debezium.time.ZonedTimestamp":
+        # As Debezium writes a zero that may not be NULL.
+        return "1970-01-01T00:00:00Z"
+    if name == "org.apache.kafka.connect.data.Decimal":
+        return 0
+    return {"string": "", "bytes": "", "boolean": False}.get(schema["type"], 0 if schema["type"] in _PLAIN else None)
 
 
 def _same(value: Any) -> Any:

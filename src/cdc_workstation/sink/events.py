@@ -34,12 +34,23 @@ class Position(NamedTuple):
     """A place in the source's log; later changes of a key have greater ones.
 
     MySQL: the binlog file's number and the event's position in it (`order`), the row's index in the event
-    (`suborder`). PostgreSQL: the LSN of the last commit before the change's transaction, the LSN of the change.
-    Both never decrease along a partition, unlike PostgreSQL's bare LSN where transactions overlap.
+    (`suborder`). PostgreSQL: the LSN of the last commit before the change's transaction, the LSN of the change; rows of
+    a snapshot have its LSN and 0. Both never decrease along a partition, unlike PostgreSQL's bare LSN where
+    transactions overlap.
     """
 
     order: int
     suborder: int
+
+    def after(self, order: int) -> Position:
+        """Return the position of PostgreSQL's change that follows one with `order`.
+
+        The first transaction behind a snapshot knows no commit before it, or one from before the snapshot. It may have
+        begun before, too, and comes after the snapshot's rows all the same.
+        """
+        if self.order < order and (not self.order or self.suborder > order):
+            return Position(order, self.suborder)
+        return self if self.order else Position(self.suborder, self.suborder)
 
 
 class Record(NamedTuple):
@@ -91,6 +102,8 @@ class Event:
     connector: str = ""
     kept: frozenset[str] = frozenset()
     """Columns whose value the event does not carry because it did not change."""
+    begins: bool = False
+    """Whether it is the first row of a snapshot."""
     resets: bool = False
     """Whether a complete snapshot of another log begins here: what was applied before counts no more."""
 
@@ -240,18 +253,23 @@ def locate(source: dict[str, Any]) -> tuple[Position, str]:
         MalformedError: the connector's positions are not known.
     """
     connector = source.get("connector")
-    snapshot = str(source.get("snapshot") or "false") != "false"
+    snapshot = str(source.get("snapshot") or "false")
     try:
         if connector in ("mysql", "mariadb"):
             number = int(str(source["file"]).rsplit(".", 1)[1])
             order = (number << _FILE_BITS) | int(source["pos"])
-            suborder = _AFTER_CHANGES if snapshot else int(source.get("row") or 0)
+            suborder = _AFTER_CHANGES if snapshot != "false" else int(source.get("row") or 0)
             return Position(order, suborder), str(source.get("gtid") or f"{source['file']}:{source['pos']}")
         if connector == "postgresql":
             lsn = int(source["lsn"])
             last_commit, _ = json.loads(source["sequence"]) if source.get("sequence") else (None, None)
-            order = lsn if snapshot or last_commit is None else int(last_commit)
-            return Position(order, lsn), f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+            if snapshot == "incremental":
+                position = Position(lsn, lsn)
+            elif snapshot != "false":
+                position = Position(lsn, 0)
+            else:
+                position = Position(int(last_commit or 0), lsn)
+            return position, f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise MalformedError("position", f"source has no log position: {error!r}") from error
     raise MalformedError("position", f"the positions of connector {connector!r} are not known")

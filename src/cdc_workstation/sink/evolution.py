@@ -129,15 +129,6 @@ def local_timestamps_statement(path: str) -> str:
     return f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.feature.timestampNtz' = 'supported')"
 
 
-# What MySQL gives to rows that exist when a column is added that may not be NULL and has no default.
-_IMPLICIT: list[tuple[Any, Any]] = [
-    (pa.types.is_integer, 0),
-    (pa.types.is_floating, 0),
-    (pa.types.is_decimal, 0),
-    (pa.types.is_string, ""),
-]
-
-
 def fill_statement(path: str, change: Change, connector: str) -> str | None:
     """Return the statement that gives the new columns their values in rows that exist; `None` where all are NULL."""
     assignments = []
@@ -146,7 +137,8 @@ def fill_statement(path: str, change: Change, connector: str) -> str | None:
         if one.name in change.renamed:
             assignments.append(f"{quoted(one.name)} = {quoted(change.renamed[one.name])}")
         elif value is not None:
-            assignments.append(f"{quoted(one.name)} = CAST({_literal(one.value(value))} AS {sql_type(one.type)})")
+            literal = _literal(pa.scalar(one.value(value), one.type).as_py())
+            assignments.append(f"{quoted(one.name)} = CAST({literal} AS {sql_type(one.type)})")
         elif one in change.returned:
             assignments.append(f"{quoted(one.name)} = NULL")
     return f"UPDATE delta.`{path}` SET {', '.join(assignments)}" if assignments else None  # noqa: S608
@@ -163,18 +155,14 @@ def _literal(value: Any) -> str:
 def is_computed(one: Column) -> bool:
     """Tell whether a column's default is one that only the source knows in each row, such as CURRENT_TIMESTAMP."""
     # The epoch stands for it.
-    return one.default is not None and pa.types.is_timestamp(one.type)
+    return one.default is not None and pa.types.is_timestamp(one.type) and one.value(one.default) == 0
 
 
 def backfill(one: Column, connector: str) -> Any:
     """Return the value (as JSON) of an added column in rows that exist already, `None` for NULL."""
     if one.default is not None:
         return None if is_computed(one) else one.default
-    if connector in ("mysql", "mariadb") and not one.optional:
-        for matches, value in _IMPLICIT:
-            if matches(one.type):
-                return value
-    return None
+    return one.implicit if connector in ("mysql", "mariadb") and not one.optional else None
 
 
 def insert_statement(path: str, columns: list[str], *, with_deleted: bool) -> str:

@@ -49,6 +49,9 @@ _HISTORY = 200
 # A commit of so many also carries Delta's own transaction.
 _TRANSACTION_INTERVAL = 50
 
+# What Arrow says of a value that its type cannot hold.
+_DOES_NOT_FIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)
+
 _SNAPSHOT_ENDS = ("last", "last_in_data_collection")
 
 _DEAD_LETTERS = pa.schema(
@@ -95,10 +98,14 @@ class State:
     """The columns of the newest event, in the source's order."""
     snapshot_only: int | None = None
     """The order of the snapshot that all rows come from, while nothing else was applied."""
+    began: int | None = None
+    """The order of the newest snapshot whose first row was applied."""
     sweep: int | None = None
     """The order of a complete snapshot whose sweep is still to be done."""
     keyed: bool | None = None
     """Whether the source's table has a primary key."""
+    keys: list[str] | None = None
+    """Its columns."""
     version: int = -1
 
     @classmethod
@@ -124,6 +131,10 @@ class State:
 
     def _restore(self, found: dict[str, Any], partitions: Sequence[int]) -> None:
         positions = {int(partition): Position(*position) for partition, position in found["positions"].items()}
+        # PostgreSQL's snapshots had their LSN twice once.
+        positions = {
+            partition: Position(p.order, 0) if p.order == p.suborder else p for partition, p in positions.items()
+        }
         if positions and max(positions) > max(partitions, default=0):
             # Keys moved between partitions: only what all of them had reached is known to be applied.
             positions = dict.fromkeys(partitions, min(positions.values()))
@@ -131,8 +142,10 @@ class State:
         self.ts_ms = found["ts_ms"]
         self.fields = found["fields"]
         self.snapshot_only = found["snapshot_only"]
+        self.began = found.get("began")
         self.sweep = found["sweep"]
         self.keyed = found["keyed"]
+        self.keys = found.get("keys")
         if found["topic_id"] != self.topic_id:
             self.offsets = {}
             return
@@ -172,11 +185,13 @@ class Table:
         self.earliest: dict[int, int] = {}
         self._start: dict[int, int] = {}
         self._seen: dict[int, int] = {}
-        self._last_delete: dict[int, tuple[Any, ...] | None] = {}
+        self._before: dict[int, Event | None] = {}
+        # Position and time that the events reach which are about to be applied.
+        self._high: Position | None = None
+        self._ts_ms = 0
         self._dead: dict[int, int] = {}
-        # Whether a snapshot of another log begins among the events that are about to be applied.
-        self._resets = False
         self._commits = 0
+        self._behind_since: float | None = None
         metrics.expose(self.name)
 
     # What is known
@@ -193,7 +208,7 @@ class Table:
         self.stopped = None
         self.columns = None
         self._seen = {}
-        self._last_delete = {}
+        self._before = {}
         self._dead = {}
         self._commits = 0
         self.state = State.read(self.location, self.topic, topic_id, list(earliest))
@@ -222,7 +237,8 @@ class Table:
         applied = max(applied, self._seen.get(partition, -1))
         dead: list[Dead] = []
         events: list[Event] = []
-        self._resets = False
+        self._high = self.state.positions.get(partition) if self.state else None
+        self._ts_ms = self.state.ts_ms if self.state else 0
         due = self._due(partition, records)
         self._check_anew(partition, records)
         for record in records:
@@ -232,10 +248,10 @@ class Table:
                 # What came before it is still good.
                 self._apply_all(spark, partition, events, dead)
                 events = []
-                self._resets = False
                 if self.stopped is None:
                     lost = f"Kafka no longer has offsets {due} to {record.offset - 1} of {self.topic}, never applied"
                     self._stop(StoppedError(f"{lost}; take a new snapshot", heals=True))
+                self._before.pop(partition, None)
             due = record.offset + 1
             try:
                 self._take(self.decoder.decode(record), events)
@@ -246,7 +262,6 @@ class Table:
             except StoppedError as error:
                 self._apply_all(spark, partition, events, dead)
                 events = []
-                self._resets = False
                 if self.stopped is None:
                     self._stop(error)
         if self.stopped is None:
@@ -285,7 +300,7 @@ class Table:
             except MalformedError:
                 continue
             if isinstance(found, Event):
-                if floor is not None and found.position > floor and not _begins_snapshot(found):
+                if floor is not None and found.position.after(0) > floor and not self._begins_snapshot(found):
                     self._stop(
                         StoppedError(
                             f"{self.topic} was made anew and starts behind what was applied ({found.source_position}); "
@@ -298,56 +313,73 @@ class Table:
     def _take(self, found: Event | Tombstone, events: list[Event]) -> None:
         """Decide whether a decoded record counts, and turn lone tombstones into deletes."""
         partition, offset = found.record.partition, found.record.offset
-        first = partition not in self._last_delete
-        deleted = self._last_delete.get(partition)
-        self._last_delete[partition] = None
-        high = self.state.positions.get(partition) if self.state else None
-        if self._resets:
-            high = None
+        first = partition not in self._before
+        before = self._before.get(partition)
+        high = self._high
         if isinstance(found, Tombstone):
+            self._before[partition] = None
+            deleted = before.key if before is not None and before.is_delete else None
             # It belongs to the delete right before it. Alone, the delete was compacted away and it stands for it.
-            if deleted == found.key or (first and offset > 0) or self.stopped or (high is None and not events):
+            if deleted == found.key or (first and offset > 0) or self.stopped or high is None:
                 return
-            order = max([high.order if high else 0, *(event.position.order for event in events)])
-            events.append(
-                Event(
-                    found.record,
-                    "d",
-                    Position(order, AFTER_ALL),
-                    "",
-                    0,
-                    "false",
-                    None,
-                    found.key_schema,
-                    found.key,
-                    None,
-                )
-            )
+            position = Position(high.order, AFTER_ALL)
+            events.append(Event(found.record, "d", position, "", 0, "false", None, found.key_schema, found.key, None))
             return
-        if found.is_delete:
-            self._last_delete[partition] = found.key
+        found.begins = self._begins_snapshot(found)
+        if found.op != "r":
+            order = before.position.order if before is not None else high.order if high is not None else 0
+            found.position = found.position.after(order)
+        self._before[partition] = found
         if self.stopped is not None:
-            if not (self.stopped.heals and _begins_snapshot(found)):
+            if not (self.stopped.heals and found.begins):
                 raise MalformedError("stopped", str(self.stopped))
             log.warning("%s: goes on with a new snapshot", self.name)
             self.stopped = None
             metrics.TABLE_STOPPED.labels(self.name).set(0)
-        if high is not None and found.position < high and self.state is not None:
-            if found.position.order < high.order and found.ts_ms > self.state.ts_ms:
-                if _begins_snapshot(found):
-                    log.warning("%s: a snapshot from another log replaces what was applied", self.name)
-                    events.append(replace(found, op="t", key=None, raw=None, resets=True))
-                    self._resets = True
-                    events.append(found)
-                    return
+        went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
+        if went_back or (found.begins and self._is_rekeyed(found)):
+            if not found.begins:
                 raise StoppedError(
                     f"the source's log went back: {found.source_position} is newer than what was applied and lies "
                     "before it (a server was replaced, restored, or its logs reset); take a new snapshot",
                     heals=True,
                 )
+            log.warning("%s: a snapshot of another log or by another key replaces what was applied", self.name)
+            events.append(replace(found, op="t", key=None, raw=None, resets=True))
+        elif high is not None and (
+            found.position < high or (found.position == high and self._is_repeated(found, events))
+        ):
             metrics.STALE_EVENTS.labels(self.name).inc()
             return
+        self._high = found.position
+        self._ts_ms = max(self._ts_ms, found.ts_ms)
         events.append(found)
+
+    def _begins_snapshot(self, found: Event) -> bool:
+        """Whether it is the first row of a snapshot: marked so, or the last one and alone."""
+        if found.op != "r" or not found.snapshot.startswith("last"):
+            return found.op == "r" and found.snapshot.startswith("first")
+        partition = found.record.partition
+        if partition not in self._before:
+            # The record right before it was applied by another run, unless some are missing.
+            known = self.stopped is None and self.state is not None and partition in self.state.offsets
+            return found.record.offset == 0 or (
+                known and (self._high is None or self._high.order != found.position.order)
+            )
+        before = self._before[partition]
+        return before is None or before.op != "r" or before.position.order != found.position.order
+
+    def _is_rekeyed(self, found: Event) -> bool:
+        known = self.state.keys if self.state else None
+        return known is not None and found.key_schema is not None and found.key_schema.names != known
+
+    def _is_repeated(self, found: Event, events: list[Event]) -> bool:
+        """Whether a change at the last position, of a table without primary key, is that change once more.
+
+        Each of MySQL's changes has a position of its own, unlike the rows of a snapshot and those of PostgreSQL's COPY.
+        """
+        keyed = self.state.keyed if self.state else any(event.key is not None for event in events)
+        return not keyed and found.key is None and found.op in "cud" and found.connector != "postgresql"
 
     def _apply_all(
         self, spark: SparkSession, partition: int, events: list[Event], dead: list[Dead], last: int | None = None
@@ -377,7 +409,7 @@ class Table:
         if first.op == "t":
             if self.state is not None:
                 if first.resets:
-                    state.positions = {}
+                    state.positions, state.keyed, state.keys = {}, None, None
                 self._advance(state, partition, events, reached)
                 if first.resets:
                     # The snapshot's first row has this offset too, and follows in the next commit.
@@ -409,7 +441,10 @@ class Table:
             first = events[0]
         else:
             if any(event.key is not None for event in events):
-                raise StoppedError("the source's table has a primary key now: what was appended before has none")
+                raise StoppedError(
+                    "the source's table has a primary key now, what was appended before has none; take a new snapshot",
+                    heals=True,
+                )
             if self.settings.keyless == "stop":
                 raise StoppedError("the table has no primary key")
             if not self.keyless_warned:
@@ -417,17 +452,26 @@ class Table:
                 self.keyless_warned = True
         keys = tuple(first.key_schema.names) if first.key_schema else ()
         fresh = self.state is None
+        renamed: dict[str, str] = {}
         if schema is not None:
-            self._fit(spark, state, schema, first.connector)
+            renamed = self._fit(spark, state, schema, first.connector)
         elif fresh:
             return
+        if state.keys is not None and state.keys != [renamed.get(key, key) for key in keys]:
+            raise StoppedError(
+                f"the primary key was ({', '.join(state.keys)}) and is ({', '.join(keys)}); take a new snapshot",
+                heals=True,
+            )
+        state.keys = list(keys)
         rows = events if keyless else fold(events)
         source, kept = self._rows(rows, schema, keys, dead)
         snapshot_order = _snapshot_order(events)
         insert_only = snapshot_order is not None and not keyless and (fresh or state.snapshot_only == snapshot_order)
         state.snapshot_only = snapshot_order if insert_only else None
-        if not insert_only and self._may_sweep and any(event.snapshot in _SNAPSHOT_ENDS for event in events):
-            state.sweep = max(event.position.order for event in events if event.op == "r")
+        state.began = next((event.position.order for event in reversed(events) if event.begins), state.began)
+        ended = [event.position.order for event in events if event.snapshot in _SNAPSHOT_ENDS]
+        if not insert_only and self._may_sweep and state.began in ended:
+            state.sweep = state.began
         if schema is not None:
             state.fields = schema.names
         self._advance(state, partition, events, reached)
@@ -459,8 +503,8 @@ class Table:
 
     # Parts of it
 
-    def _fit(self, spark: SparkSession, state: State, schema: RowSchema, connector: str) -> None:
-        """Create the table, or bring it to the events' columns."""
+    def _fit(self, spark: SparkSession, state: State, schema: RowSchema, connector: str) -> dict[str, str]:
+        """Create the table, or bring it to the events' columns; return new names of renamed ones with the old."""
         self._plain(spark)
         if self.columns is None and self.state is not None:
             self.columns = _columns(spark, self.path)
@@ -468,7 +512,7 @@ class Table:
             evolution.needed(dict(METADATA), schema)
             spark.sql(evolution.create_statement(self.path, schema, self.settings.table_properties))
             self.columns = {one.name: one.type for one in schema.columns} | METADATA
-            return
+            return {}
         missing = METADATA.keys() - self.columns.keys()
         if missing:
             raise StoppedError(f"{self.path} is a table that this sink did not make: it has no {', '.join(missing)}")
@@ -476,7 +520,7 @@ class Table:
         previous = state.fields if len(self.earliest) == 1 else None
         change = evolution.needed(self.columns, schema, previous)
         if not change:
-            return
+            return {}
         log.warning(
             "%s: added %s, widened %s%s",
             self.name,
@@ -503,6 +547,7 @@ class Table:
         if fill is not None:
             spark.sql(fill)
         self.columns = _columns(spark, self.path)
+        return change.renamed
 
     def _rows(
         self,
@@ -537,14 +582,14 @@ class Table:
         types = {name: ((self.columns or {}).get(name, one.type), one.type) for name, one in named.items()}
         try:
             return _arrow(converted, types, bool(kept)), kept
-        except pa.ArrowInvalid:
+        except _DOES_NOT_FIT:
             # A value that its type cannot hold: find the rows that have one.
             fitting = []
             for event, row in converted:
                 try:
                     _arrow([(event, row)], types, bool(kept))
                     fitting.append((event, row))
-                except pa.ArrowInvalid as error:
+                except _DOES_NOT_FIT as error:
                     dead.append((event.record, "value", str(error)))
             return _arrow(fitting, types, bool(kept)), kept
 
@@ -599,6 +644,22 @@ class Table:
         state.version = self.location.version()
         metrics.TABLE_VERSION.labels(self.name).set(state.version)
 
+    def show_lag(self, offsets: int) -> None:
+        """Show how many records wait. While some do, the lag in seconds grows, whether or not any is applied."""
+        metrics.LAG_OFFSETS.labels(self.name).set(offsets)
+        now = time.time()
+        if not offsets:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        else:
+            newest = self.state.ts_ms / 1000 if self.state else 0.0
+            metrics.LAG_SECONDS.labels(self.name).set(max(now - max(newest, self._behind_since), 0.0))
+
+    def stop(self, reason: str) -> None:
+        """Take no more changes: they become dead letters."""
+        self._stop(StoppedError(reason))
+
     def _stop(self, error: StoppedError) -> None:
         # First, because the version is compared as soon as the table has stopped.
         self._stopped_version = self.location.version()
@@ -651,10 +712,6 @@ class Table:
         log.error("%s: %d events are in the dead-letter table, the first because: %s", self.name, len(new), new[0][2])
 
 
-def _begins_snapshot(event: Event) -> bool:
-    return event.op == "r" and event.snapshot.startswith(("first", "last"))
-
-
 def _snapshot_order(events: Sequence[Event]) -> int | None:
     """Return the order that all events share where they are rows of one snapshot, else `None`."""
     order = events[0].position.order
@@ -664,15 +721,19 @@ def _snapshot_order(events: Sequence[Event]) -> int | None:
 
 
 def _segments(events: Sequence[Event]) -> list[list[Event]]:
-    """Cut where the columns change, and around truncates: each part is one commit."""
+    """Cut where the columns or the key's change, and around truncates: each part is one commit."""
     segments: list[list[Event]] = []
     schema: RowSchema | None = None
+    key_schema: RowSchema | None = None
     for event in events:
         new = not segments or event.op == "t" or segments[-1][-1].op == "t"
         if event.schema is not None and schema is not None and event.schema is not schema:
             new = True
+        if event.key_schema is not None and key_schema is not None and event.key_schema is not key_schema:
+            new = True
         if event.schema is not None and event.op != "t":
             schema = event.schema
+        key_schema = event.key_schema or key_schema
         if new:
             segments.append([])
         segments[-1].append(event)
