@@ -30,19 +30,19 @@ def create(spark: SparkSession, table: DeltaTableLocation, properties: str) -> N
 
 
 @pytest.fixture
-def feed(spark_session: SparkSession, delta_table: DeltaTableLocation) -> DeltaTableLocation:
+def feed(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> DeltaTableLocation:
     """A table that had its feed from the start: an insert is version 1, an update 2, a delete 3."""
-    create(spark_session, delta_table, "TBLPROPERTIES (delta.enableChangeDataFeed = true)")
-    spark_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (1, 10), (2, 20)")
-    spark_session.sql(f"UPDATE {delta_table.identifier} SET quantity = 11 WHERE id = 1")
-    spark_session.sql(f"DELETE FROM {delta_table.identifier} WHERE id = 2")
+    create(spark_connect_session, delta_table, "TBLPROPERTIES (delta.enableChangeDataFeed = true)")
+    spark_connect_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (1, 10), (2, 20)")
+    spark_connect_session.sql(f"UPDATE {delta_table.identifier} SET quantity = 11 WHERE id = 1")
+    spark_connect_session.sql(f"DELETE FROM {delta_table.identifier} WHERE id = 2")
     return delta_table
 
 
 def test_a_feed_enabled_on_create_holds_before_and_after_images(
-    spark_session: SparkSession, feed: DeltaTableLocation
+    spark_connect_session: SparkSession, feed: DeltaTableLocation
 ) -> None:
-    assert changes(spark_session, feed, first=0) == [
+    assert changes(spark_connect_session, feed, first=0) == [
         ("insert", 1, 10, 1),
         ("insert", 2, 20, 1),
         ("update_postimage", 1, 11, 2),
@@ -51,21 +51,27 @@ def test_a_feed_enabled_on_create_holds_before_and_after_images(
     ]
 
 
-def test_a_range_of_versions_includes_both_ends(spark_session: SparkSession, feed: DeltaTableLocation) -> None:
-    assert {change[3] for change in changes(spark_session, feed, first=1, last=2)} == {1, 2}
-    assert changes(spark_session, feed, first=3, last=3) == [("delete", 2, 20, 3)]
+def test_a_range_of_versions_includes_both_ends(spark_connect_session: SparkSession, feed: DeltaTableLocation) -> None:
+    assert {change[3] for change in changes(spark_connect_session, feed, first=1, last=2)} == {1, 2}
+    assert changes(spark_connect_session, feed, first=3, last=3) == [("delete", 2, 20, 3)]
 
 
-def test_sql_reads_the_same_feed(spark_session: SparkSession, feed: DeltaTableLocation) -> None:
-    frame = spark_session.sql(f"SELECT _change_type, id FROM table_changes_by_path('{feed.path}', 2, 3) ORDER BY 1")
+def test_sql_reads_the_same_feed(spark_connect_session: SparkSession, feed: DeltaTableLocation) -> None:
+    frame = spark_connect_session.sql(
+        f"SELECT _change_type, id FROM table_changes_by_path('{feed.path}', 2, 3) ORDER BY 1"
+    )
     assert [tuple(row) for row in frame.collect()] == [("delete", 2), ("update_postimage", 1), ("update_preimage", 1)]
 
 
-def test_a_feed_enabled_later_starts_there(spark_session: SparkSession, delta_table: DeltaTableLocation) -> None:
-    create(spark_session, delta_table, "")
-    spark_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (1, 10)")
-    spark_session.sql(f"ALTER TABLE {delta_table.identifier} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)")
-    spark_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (2, 20)")
-    assert changes(spark_session, delta_table, first=2) == [("insert", 2, 20, 3)]
+def test_a_feed_enabled_later_starts_there(
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
+) -> None:
+    create(spark_connect_session, delta_table, "")
+    spark_connect_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (1, 10)")
+    spark_connect_session.sql(
+        f"ALTER TABLE {delta_table.identifier} SET TBLPROPERTIES (delta.enableChangeDataFeed = true)"
+    )
+    spark_connect_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (2, 20)")
+    assert changes(spark_connect_session, delta_table, first=2) == [("insert", 2, 20, 3)]
     with pytest.raises(PySparkException, match=r"(?i)change data|cdf"):
-        changes(spark_session, delta_table, first=0)
+        changes(spark_connect_session, delta_table, first=0)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def versions(spark_session: SparkSession, delta_table: DeltaTableLocation) -> DeltaTableLocation:
+def versions(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> DeltaTableLocation:
     """A table with three versions: 10 rows, 20 rows, and 5 rows after an overwrite."""
     for count, mode in ((10, "append"), (10, "append"), (5, "overwrite")):
-        spark_session.range(count).coalesce(1).write.format("delta").mode(mode).save(delta_table.path)
+        spark_connect_session.range(count).coalesce(1).write.format("delta").mode(mode).save(delta_table.path)
     return delta_table
 
 
@@ -24,25 +24,29 @@ def count(spark: SparkSession, table: DeltaTableLocation, clause: str = "") -> i
     return int(spark.sql(f"SELECT count(*) AS n FROM {table.identifier} {clause}").first()["n"])
 
 
-def test_update_keeps_the_previous_version_readable(spark_session: SparkSession, versions: DeltaTableLocation) -> None:
-    assert [count(spark_session, versions, f"VERSION AS OF {version}") for version in range(3)] == [10, 20, 5]
-    assert count(spark_session, versions) == 5
+def test_update_keeps_the_previous_version_readable(
+    spark_connect_session: SparkSession, versions: DeltaTableLocation
+) -> None:
+    assert [count(spark_connect_session, versions, f"VERSION AS OF {version}") for version in range(3)] == [10, 20, 5]
+    assert count(spark_connect_session, versions) == 5
 
 
-def test_a_table_reads_as_it_was_at_a_time(spark_session: SparkSession, versions: DeltaTableLocation) -> None:
+def test_a_table_reads_as_it_was_at_a_time(spark_connect_session: SparkSession, versions: DeltaTableLocation) -> None:
     history = (
-        spark_session.sql(f"DESCRIBE HISTORY {versions.identifier}")
+        spark_connect_session.sql(f"DESCRIBE HISTORY {versions.identifier}")
         .selectExpr("version", "CAST(timestamp AS string) AS committed")
         .collect()
     )
     committed = {row.version: row.committed for row in history}
-    at_second_commit = spark_session.read.format("delta").option("timestampAsOf", committed[1]).load(versions.path)
+    at_second_commit = (
+        spark_connect_session.read.format("delta").option("timestampAsOf", committed[1]).load(versions.path)
+    )
     assert at_second_commit.count() == 20
-    assert count(spark_session, versions, f"TIMESTAMP AS OF '{committed[0]}'") == 10
+    assert count(spark_connect_session, versions, f"TIMESTAMP AS OF '{committed[0]}'") == 10
 
 
-def test_history_tells_what_each_version_did(spark_session: SparkSession, versions: DeltaTableLocation) -> None:
-    history = spark_session.sql(f"DESCRIBE HISTORY {versions.identifier}").orderBy("version").collect()
+def test_history_tells_what_each_version_did(spark_connect_session: SparkSession, versions: DeltaTableLocation) -> None:
+    history = spark_connect_session.sql(f"DESCRIBE HISTORY {versions.identifier}").orderBy("version").collect()
     assert [(row.version, row.operation, row.operationParameters["mode"]) for row in history] == [
         (0, "WRITE", "Append"),
         (1, "WRITE", "Append"),
@@ -51,9 +55,11 @@ def test_history_tells_what_each_version_did(spark_session: SparkSession, versio
     assert [row.operationMetrics["numOutputRows"] for row in history] == ["10", "10", "5"]
 
 
-def test_restore_brings_a_version_back_as_a_new_one(spark_session: SparkSession, versions: DeltaTableLocation) -> None:
-    spark_session.sql(f"RESTORE TABLE {versions.identifier} TO VERSION AS OF 1")
-    assert count(spark_session, versions) == 20
-    latest = spark_session.sql(f"DESCRIBE HISTORY {versions.identifier} LIMIT 1").first()
+def test_restore_brings_a_version_back_as_a_new_one(
+    spark_connect_session: SparkSession, versions: DeltaTableLocation
+) -> None:
+    spark_connect_session.sql(f"RESTORE TABLE {versions.identifier} TO VERSION AS OF 1")
+    assert count(spark_connect_session, versions) == 20
+    latest = spark_connect_session.sql(f"DESCRIBE HISTORY {versions.identifier} LIMIT 1").first()
     assert (latest.version, latest.operation) == (3, "RESTORE")
-    assert count(spark_session, versions, "VERSION AS OF 2") == 5
+    assert count(spark_connect_session, versions, "VERSION AS OF 2") == 5

@@ -1,4 +1,7 @@
-"""What a pipeline that writes Delta Lake through the cluster relies on."""
+"""What a pipeline that writes Delta Lake relies on.
+
+Through Connect, which starts in a moment; a merge through a driver of its own, too costly for each of them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def products(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
     return spark.createDataFrame(list(rows), SCHEMA)
 
 
-def write(frame: DataFrame, table: DeltaTableLocation, mode: str = "errorifexists", **options: str) -> None:
+def write(frame: DataFrame, table: DeltaTableLocation, mode: str = "error", **options: str) -> None:
     frame.write.format("delta").mode(mode).options(**options).save(table.path)
 
 
@@ -32,46 +35,50 @@ def rows(spark: SparkSession, table: DeltaTableLocation) -> list[tuple[Any, ...]
     return [tuple(row) for row in spark.sql(f"SELECT * FROM {table.identifier} ORDER BY 1").collect()]
 
 
-def test_append_keeps_the_rows_that_were_there(spark_session: SparkSession, delta_table: DeltaTableLocation) -> None:
-    write(products(spark_session, LAPTOP), delta_table)
-    write(products(spark_session, MOUSE, DESK), delta_table, mode="append")
-    assert rows(spark_session, delta_table) == [LAPTOP, MOUSE, DESK]
+def test_append_keeps_the_rows_that_were_there(
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
+) -> None:
+    write(products(spark_connect_session, LAPTOP), delta_table)
+    write(products(spark_connect_session, MOUSE, DESK), delta_table, mode="append")
+    assert rows(spark_connect_session, delta_table) == [LAPTOP, MOUSE, DESK]
 
 
 def test_overwrite_replaces_all_rows_in_one_commit(
-    spark_session: SparkSession, delta_table: DeltaTableLocation
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
-    write(products(spark_session, LAPTOP, MOUSE), delta_table)
-    write(products(spark_session, DESK), delta_table, mode="overwrite")
-    assert rows(spark_session, delta_table) == [DESK]
+    write(products(spark_connect_session, LAPTOP, MOUSE), delta_table)
+    write(products(spark_connect_session, DESK), delta_table, mode="overwrite")
+    assert rows(spark_connect_session, delta_table) == [DESK]
     commits = sorted(path.name for path in Path(delta_table.path, "_delta_log").glob("*.json"))
     assert commits == ["00000000000000000000.json", "00000000000000000001.json"]
 
 
-def test_a_row_of_another_schema_is_refused(spark_session: SparkSession, delta_table: DeltaTableLocation) -> None:
-    write(products(spark_session, LAPTOP), delta_table)
-    other = spark_session.createDataFrame([(2, "Mouse", Decimal("19.90"), "grey")], f"{SCHEMA}, colour string")
+def test_a_row_of_another_schema_is_refused(
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
+) -> None:
+    write(products(spark_connect_session, LAPTOP), delta_table)
+    other = spark_connect_session.createDataFrame([(2, "Mouse", Decimal("19.90"), "grey")], f"{SCHEMA}, colour string")
     with pytest.raises(AnalysisException, match=r"(?i)schema mismatch"):
         write(other, delta_table, mode="append")
-    assert rows(spark_session, delta_table) == [LAPTOP]
+    assert rows(spark_connect_session, delta_table) == [LAPTOP]
 
 
 def test_a_new_column_is_added_when_the_writer_asks_for_it(
-    spark_session: SparkSession, delta_table: DeltaTableLocation
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
-    write(products(spark_session, LAPTOP), delta_table)
-    wider = spark_session.createDataFrame([(*MOUSE, "grey")], f"{SCHEMA}, colour string")
+    write(products(spark_connect_session, LAPTOP), delta_table)
+    wider = spark_connect_session.createDataFrame([(*MOUSE, "grey")], f"{SCHEMA}, colour string")
     write(wider, delta_table, mode="append", mergeSchema="true")
-    assert rows(spark_session, delta_table) == [(*LAPTOP, None), (*MOUSE, "grey")]
+    assert rows(spark_connect_session, delta_table) == [(*LAPTOP, None), (*MOUSE, "grey")]
 
 
 def test_a_partitioned_table_has_a_directory_for_each_value(
-    spark_session: SparkSession, delta_table: DeltaTableLocation
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
-    frame = spark_session.createDataFrame([(1, "IN"), (2, "OUT"), (3, "IN")], "id long, kind string")
+    frame = spark_connect_session.createDataFrame([(1, "IN"), (2, "OUT"), (3, "IN")], "id long, kind string")
     frame.write.format("delta").partitionBy("kind").save(delta_table.path)
     assert {path.name for path in Path(delta_table.path).glob("kind=*")} == {"kind=IN", "kind=OUT"}
-    incoming = spark_session.read.format("delta").load(delta_table.path).where("kind = 'IN'")
+    incoming = spark_connect_session.read.format("delta").load(delta_table.path).where("kind = 'IN'")
     assert sorted(row.id for row in incoming.collect()) == [1, 3]
     assert all("kind=IN" in file for file in incoming.inputFiles())
 
@@ -90,7 +97,9 @@ def test_merge_updates_known_keys_and_inserts_new_ones(
     assert rows(spark_session, delta_table) == [cheaper, MOUSE, DESK]
 
 
-def test_delete_removes_only_the_rows_that_match(spark_session: SparkSession, delta_table: DeltaTableLocation) -> None:
-    write(products(spark_session, LAPTOP, MOUSE, DESK), delta_table)
-    spark_session.sql(f"DELETE FROM {delta_table.identifier} WHERE price > 200")
-    assert rows(spark_session, delta_table) == [MOUSE]
+def test_delete_removes_only_the_rows_that_match(
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
+) -> None:
+    write(products(spark_connect_session, LAPTOP, MOUSE, DESK), delta_table)
+    spark_connect_session.sql(f"DELETE FROM {delta_table.identifier} WHERE price > 200")
+    assert rows(spark_connect_session, delta_table) == [MOUSE]

@@ -64,21 +64,19 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = directory / "installed"
         if not done.exists():
             line = "spark-" + os.environ.get("SPARK_LINE", "4.2").replace(".", "-")
-            locked = uv(
-                "export", "--frozen", "--no-hashes", "--no-emit-project", "--no-default-groups", "--group", line
-            )
-            (shared / "constraints.txt").write_text(str(locked))
+            locked = shared / "locked.txt"
+            uv("export", "--frozen", "--no-emit-project", "--no-default-groups", "--group", line, "-o", str(locked))
             # Built from a copy: what a build leaves behind is not the checkout's.
             source = shared / "cdc-workstation"
             shutil.copytree(REPOSITORY / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
             for file in ("pyproject.toml", "README.md"):
                 shutil.copy(REPOSITORY / file, source)
             uv("venv", "--quiet", "--python", sys.executable, str(directory))
-            install = ["pip", "install", "--quiet", "--python", str(python)]
-            install += ["--constraint", str(shared / "constraints.txt"), str(source), str(EXAMPLE)]
-            # What `make venv` fetched and built lies in uv's cache; without, Spark is fetched again.
-            if uv(*install, "--offline", check=False) is None:
-                uv(*install)
+            # What `make venv` fetched and built lies in uv's cache; asked for without its hashes Spark is built again.
+            for command, *what in (("sync", locked), ("install", source, EXAMPLE)):
+                pip = ["pip", command, "--quiet", "--python", str(python), *map(str, what)]
+                if uv(*pip, "--offline", check=False) is None:
+                    uv(*pip)
             done.touch()
     return python
 
