@@ -9,7 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cdc_workstation.sink.columns import UnknownTypeError, ValueConversionError, column, sql_type, time_text, widened
+from cdc_workstation.sink.columns import (
+    UNAVAILABLE,
+    UnknownTypeError,
+    ValueConversionError,
+    column,
+    is_unavailable,
+    sql_type,
+    time_text,
+    widened,
+)
 
 
 def typed(kind: str, name: str | None = None, **parameters: str) -> Any:
@@ -106,3 +115,23 @@ def test_a_type_is_widened_only_where_no_value_is_lost(
 
 def test_types_have_sparks_names() -> None:
     assert sql_type(pa.list_(pa.struct([("a", pa.decimal128(5, 1))]))) == "ARRAY<STRUCT<`a`:DECIMAL(5,1)>>"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        UNAVAILABLE,
+        base64.b64encode(UNAVAILABLE.encode()).decode(),
+        [UNAVAILABLE],
+        list(UNAVAILABLE.encode()),
+        {UNAVAILABLE: UNAVAILABLE},
+        f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}',
+    ],
+)
+def test_a_value_that_was_left_out_is_known_in_each_form(raw: Any) -> None:
+    assert is_unavailable(raw)
+
+
+@pytest.mark.parametrize("raw", ["", [], {}, [1, 2], ["a"], None, 5])
+def test_a_value_that_is_there_is_not_left_out(raw: Any) -> None:
+    assert not is_unavailable(raw)

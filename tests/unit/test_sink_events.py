@@ -142,6 +142,31 @@ def test_without_an_event_before_the_value_stays_that_of_the_table() -> None:
     assert only.kept == {"note"}
 
 
+def test_a_changed_key_takes_the_values_of_the_old_one_along() -> None:
+    events = [
+        decoded({"id": 1, "note": "long"}, 1),
+        decoded({"id": 1}, 2, "d"),
+        decoded({"id": 2, "note": UNAVAILABLE, "sent_ms": 5}, 2, "c"),
+        decoded({"id": 2, "note": UNAVAILABLE, "sent_ms": 6}, 3),
+    ]
+
+    deleted, moved = fold(events)
+
+    assert deleted.is_delete
+    assert moved.raw == {"id": 2, "note": "long", "sent_ms": 6}
+    assert moved.kept == frozenset()
+
+
+def test_a_changed_key_whose_old_row_is_not_there_still_lacks_its_values() -> None:
+    events = [
+        decoded({"id": 1}, 2, "d"),
+        decoded({"id": 2, "note": UNAVAILABLE}, 2, "c"),
+        decoded({"id": 2, "note": UNAVAILABLE}, 3),
+    ]
+
+    assert [(one.op, one.kept) for one in fold(events)] == [("d", frozenset()), ("c", {"note"})]
+
+
 def evolved(
     fields: list[dict[str, Any]], table: list[dict[str, Any]], previous: list[dict[str, Any]] | None = None
 ) -> Any:

@@ -37,6 +37,18 @@ def test_a_number_that_is_too_large_for_its_type_is_set_aside_and_the_others_sta
     assert [(record.offset, reason) for record, reason, _ in dead] == [(1, "value")]
 
 
+def test_a_row_that_lacks_a_value_of_its_old_key_is_set_aside(table: Table) -> None:
+    table.columns = {}
+    moved = decoded(0, 1)
+    moved.op, moved.kept = "c", frozenset({"note"})
+    dead: list[Dead] = []
+
+    rows, _ = table._rows([moved, decoded(1, 2)], moved.schema, ("id",), dead)
+
+    assert rows["sent_ms"].to_pylist() == [2]
+    assert [(record.offset, reason) for record, reason, _ in dead] == [(0, "unavailable")]
+
+
 def test_the_lag_grows_while_records_wait(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
 

@@ -21,7 +21,13 @@ Convert = Callable[[Any], Any]
 MAX_PRECISION = 38
 # A row of PostgreSQL whose large value did not change does not carry it.
 UNAVAILABLE = "__debezium_unavailable_value"
-_UNAVAILABLE_BASE64 = base64.b64encode(UNAVAILABLE.encode()).decode()
+_UNAVAILABLE_TEXTS = (
+    UNAVAILABLE,
+    base64.b64encode(UNAVAILABLE.encode()).decode(),
+    f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}',
+)
+# Arrays of text and of numbers, and hstore as a map.
+_UNAVAILABLE_OTHERS = ([UNAVAILABLE], list(UNAVAILABLE.encode()), {UNAVAILABLE: UNAVAILABLE})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS_PER_DAY = 86_400_000_000
 _FRACTION = re.compile(r"\.(\d+)")
@@ -232,7 +238,9 @@ def _type(schema: dict[str, Any]) -> tuple[pa.DataType, Convert]:
 
 def is_unavailable(raw: Any) -> bool:
     """Tell whether a value was left out by PostgreSQL because it did not change."""
-    return isinstance(raw, str) and raw in (UNAVAILABLE, _UNAVAILABLE_BASE64)
+    if isinstance(raw, str):
+        return raw in _UNAVAILABLE_TEXTS
+    return isinstance(raw, list | dict) and raw in _UNAVAILABLE_OTHERS
 
 
 _SQL = {

@@ -566,6 +566,10 @@ class Table:
         kept: set[str] = set()
         converted: list[tuple[Event, dict[str, Any]]] = []
         for event in events:
+            if event.op == "c" and event.kept:
+                lacks = f"the row with the changed key lacks {', '.join(sorted(event.kept))}, which did not change"
+                dead.append((event.record, "unavailable", f"{lacks}; REPLICA IDENTITY FULL would bring it"))
+                continue
             try:
                 row: dict[str, Any] = {}
                 if event.raw is not None:
