@@ -11,7 +11,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
+import docker
 import mysql.connector
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -22,14 +24,14 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from cdc_workstation.clients.alertmanager import AlertmanagerClient
 from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.fixtures.kafka import delete_stale_topics, delete_topics
-from cdc_workstation.settings import Settings
+from cdc_workstation.settings import Settings, connection_file
 
-NAME = re.compile(r"(?<![a-z0-9])(?:t|cdc|test|cdcdb_test)_[0-9a-f]{12}(?![0-9a-f])|^pytest-.+-[0-9a-f]{8}$")
+NAME = re.compile(r"(?<![a-z0-9])(?:(?:t|cdc|test|cdcdb_test)_|test-)[0-9a-f]{12}(?![0-9a-f])|^pytest-.+-[0-9a-f]{8}$")
 # What the stack still does about things that tests have just removed: topics are deleted, silences expire.
 _GRACE_SECONDS = 30.0
 # So many looks in a row, a second apart, find nothing before nothing more is expected: connectors and sink may still be
 # at changes that were made before an interrupt.
-_QUIET_LOOKS = 5
+QUIET_LOOKS = 5
 _TIMEOUT = 10
 
 
@@ -76,7 +78,7 @@ class Residue:
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else {},
         )(self._new_without_late)
 
-    def remove(self) -> dict[str, list[str]]:
+    def remove(self, quiet_looks: int = QUIET_LOOKS) -> dict[str, list[str]]:
         """Remove what has come, and what is made of changes still on their way; return it."""
         removed: dict[str, set[str]] = {}
         looks: list[bool] = []
@@ -88,7 +90,7 @@ class Residue:
                     kind.remove(name)
                     removed.setdefault(kind.name, set()).add(name)
             looks.append(not left)
-            return all(looks[-_QUIET_LOOKS:]) and len(looks) >= _QUIET_LOOKS
+            return all(looks[-quiet_looks:]) and len(looks) >= quiet_looks
 
         Retrying(
             retry=retry_if_result(lambda quiet: not quiet),
@@ -136,6 +138,11 @@ class Residue:
             kinds.append(Kind("topics", self._topics, self._delete_topic))
         if settings.delta_tables_dir.is_dir():
             kinds.append(Kind("Delta directories", self._directories, self._delete_directory))
+        if (self._targets / "prometheus.json").is_file():
+            kinds += [
+                Kind("targets of Prometheus", self._target_files, self._delete_target_file),
+                Kind("containers", self._containers, self._remove_container),
+            ]
         if settings.alertmanager_url:
             kinds += [
                 Kind("silences", self._silences, self._expire_silence),
@@ -256,6 +263,25 @@ class Residue:
 
     def _delete_directory(self, name: str) -> None:
         shutil.rmtree(self._settings.delta_tables_dir / name, ignore_errors=True)
+
+    # What Prometheus scrapes
+
+    @property
+    def _targets(self) -> Path:
+        return connection_file().parent / "targets"
+
+    def _target_files(self) -> set[str]:
+        return {path.name for path in self._targets.glob("*.json") if self._name.search(path.name)}
+
+    def _delete_target_file(self, name: str) -> None:
+        (self._targets / name).unlink(missing_ok=True)
+
+    def _containers(self) -> set[str]:
+        found = docker.from_env().containers.list(all=True, ignore_removed=True)
+        return {one.name for one in found if self._name.search(one.name)}
+
+    def _remove_container(self, name: str) -> None:
+        docker.from_env().containers.get(name).remove(force=True)
 
     # Alertmanager
 

@@ -118,7 +118,7 @@ def service(prometheus_client: PrometheusClient, stack_settings: Settings) -> It
         # Of a run that was killed.
         if time.time() - leftover.stat().st_mtime > 600:
             leftover.unlink(missing_ok=True)
-    name = f"{TEST_TARGETS}{uuid4()}"
+    name = f"{TEST_TARGETS}{uuid4().hex[:12]}"
     second = engine.containers.run(
         prometheus.image,
         ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/tmp/data"],

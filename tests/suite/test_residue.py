@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import docker
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from containers import container
 from mysql.connector.abstracts import MySQLConnectionAbstract
 from residue import NAME, Residue
 
 from cdc_workstation.clients.alertmanager import AlertmanagerClient
 from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.fixtures.kafka import stack_connector
-from cdc_workstation.settings import Settings
+from cdc_workstation.settings import Settings, connection_file
 
 
 @pytest.fixture
@@ -57,10 +59,13 @@ def test_what_tests_leave_is_found_and_removed(
     admin.create_topics([NewTopic(f"debezium.elsewhere.{name}", 1, 1)])[f"debezium.elsewhere.{name}"].result(10)
     (stack_settings.delta_tables_dir / name).mkdir()
     (stack_settings.delta_tables_dir / "public" / name).mkdir()
+    (connection_file().parent / "targets" / f"{name}.json").write_text("[]")
+    docker.from_env().containers.create(container(stack_settings, "prometheus").image, name=name)
     silence = alertmanager_client.create_silence()
     alertmanager_client.post_alert("LeftBehind", severity="info")
 
-    found = residue.remove()
+    # Nothing is on its way.
+    found = residue.remove(quiet_looks=1)
 
     assert {kind: names for kind, names in found.items() if kind != "alerts"} == {
         "connectors": [name],
@@ -70,6 +75,8 @@ def test_what_tests_leave_is_found_and_removed(
         "PostgreSQL schemas": [name],
         "topics": [f"debezium.elsewhere.{name}"],
         "Delta directories": [f"public/{name}", name],
+        "targets of Prometheus": [f"{name}.json"],
+        "containers": [name],
         "silences": [silence],
     }
     assert "alertname=LeftBehind" in found["alerts"][0]
@@ -83,7 +90,8 @@ def test_cut_short(mysql_connection):
     with mysql_connection.cursor() as cursor:
         cursor.execute("CREATE TABLE {name} (id INT PRIMARY KEY)")
         cursor.execute("INSERT INTO {name} VALUES (1)")
-    os.kill(os.getpid(), signal.SIGINT)
+    # As Ctrl-C does: all processes of the terminal are told.
+    os.killpg(0, signal.SIGINT)
 """
 # What other workers have made meanwhile is not this run's.
 NARROW = """
@@ -94,17 +102,21 @@ Residue.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}})
 """
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_is_interrupted_removes_what_it_made(
-    name: str, tmp_path: Path, mysql_connection: MySQLConnectionAbstract
+    workers: int, name: str, tmp_path: Path, mysql_connection: MySQLConnectionAbstract
 ) -> None:
     (tmp_path / "test_cut_short.py").write_text(CUT_SHORT.format(name=name))
     (tmp_path / "narrow.py").write_text(NARROW.format(name=name))
     suite = Path(__file__).parent
+    plugins = ("narrow", "conftest", "no:cacheprovider")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "narrow", "-p", "conftest", "-p", "no:cacheprovider", "--rootdir=."],
+        [sys.executable, "-m", "pytest", *(f"-p{one}" for one in plugins), "--rootdir=.", f"--numprocesses={workers}"],
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        | {"PYTHONPATH": f"{tmp_path}:{suite}"},
+        | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(suite), *sys.path]), "TMPDIR": str(tmp_path)},
+        # A terminal of its own, and locks: its workers do not wait for those of this run, nor these for them.
+        start_new_session=True,
         capture_output=True,
         text=True,
         check=False,
@@ -119,7 +131,9 @@ def test_a_run_that_is_interrupted_removes_what_it_made(
         assert cursor.fetchall() == []
 
 
-@pytest.mark.parametrize("own", ["t_0123456789ab", "debezium.cdcdb.cdc_0123456789ab", "cdcdb_test_0123456789ab.orders"])
+@pytest.mark.parametrize(
+    "own", ["t_0123456789ab", "debezium.cdcdb.cdc_0123456789ab", "cdcdb_test_0123456789ab.orders", "test-0123456789ab"]
+)
 def test_names_of_tests_are_known(own: str) -> None:
     assert NAME.search(own)
 
