@@ -185,6 +185,10 @@ class Sink:
                 "startingOffsets": "earliest",
                 # A gap concerns one table, which stops; it must not end the query of all.
                 "failOnDataLoss": "false",
+                # A topic that is deleted while it is read is waited for in a task, two minutes by default; two such
+                # tasks on two cores, and no commit goes on either.
+                "kafkaConsumer.pollTimeoutMs": "5000",
+                "kafka.default.api.timeout.ms": "5000",
                 "maxOffsetsPerTrigger": str(self.settings.max_rows_per_batch),
             }
         )
@@ -231,6 +235,9 @@ class Sink:
             if self.restart.wait(self.settings.watch_seconds) or self.stopping.is_set():
                 return
             if not query.isActive:
+                if self.ids.keys() - self._topics_of(admin).keys():
+                    log.info("The query ended while topics were deleted: starting it anew")
+                    return
                 error = query.exception()
                 raise RuntimeError(str(error) if error else "the query stopped")
             # Those that come after this line are not in the list, and not gone either.
