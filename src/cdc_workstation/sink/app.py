@@ -189,6 +189,7 @@ class Sink:
                 # tasks on two cores, and no commit goes on either.
                 "kafkaConsumer.pollTimeoutMs": "5000",
                 "kafka.default.api.timeout.ms": "5000",
+                "kafka.request.timeout.ms": "5000",
                 "maxOffsetsPerTrigger": str(self.settings.max_rows_per_batch),
             }
         )
