@@ -72,8 +72,8 @@ SPARK = {
 _FAILURES = 5
 # A table that failed is tried again after so many seconds.
 _RETRY_SECONDS = 30.0
-# How long reading rests while what it brought is being written: it is to end when the commit does, about.
-_REST_SECONDS = 1.0
+# How long reading rests, at most, while what it brought is being written.
+_REST_SECONDS = 3.0
 
 
 class Topic:
@@ -319,7 +319,8 @@ class Sink:
                     lambda: self.waiting_rows < self.settings.max_rows_per_batch or generation != self.generation
                 )
                 if slices:
-                    # What comes meanwhile could only wait, and reading takes of the cores that the commits need.
+                    # What is read before a commit ends waits for the next one and then for its own, and what comes
+                    # meanwhile is in neither. Besides, reading takes of the cores that the commits need.
                     self.changed.wait_for(lambda: self.commits > commits, _REST_SECONDS)
 
         return receive
