@@ -276,6 +276,11 @@ def test_another_primary_key_stops_the_table_until_a_new_snapshot(spark: SparkSe
     assert table.stopped is None
     assert rows(table.path) == [3, 4]
 
+    # An older snapshot by the former key, as when the topic is read again, replaces nothing.
+    table.apply(spark, 0, [change(5, 1, "r", snapshot="first", at=5), keyed_by(change(6, 8, at=95), "sent_ms")])
+    assert table.stopped is None
+    assert rows(table.path) == [3, 4, 6]
+
 
 def test_a_transaction_that_began_before_the_snapshot_comes_after_it(
     spark: SparkSession, settings: SinkSettings

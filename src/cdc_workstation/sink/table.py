@@ -337,7 +337,7 @@ class Table:
             self.stopped = None
             metrics.TABLE_STOPPED.labels(self.name).set(0)
         went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
-        if went_back or (found.begins and self._is_rekeyed(found)):
+        if went_back or (found.begins and self._is_rekeyed(found) and (high is None or found.position >= high)):
             if not found.begins:
                 raise StoppedError(
                     f"the source's log went back: {found.source_position} is newer than what was applied and lies "
