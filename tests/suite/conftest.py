@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import requests
@@ -12,6 +14,7 @@ from locks import Turns, is_alone
 from residue import Residue
 
 from cdc_workstation.availability import required
+from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.settings import Settings, get_settings
 
 # Services of profiles beyond `core`: their tests are collected where connection.env says that the stack has them. They
@@ -27,6 +30,7 @@ _LEFT = pytest.StashKey[dict[str, list[str]]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Let workers take turns; a run without has nobody to wait for."""
     config.addinivalue_line("markers", "alone: the test restarts or reconfigures a service that others use")
+    config.addinivalue_line("markers", "apart: the test meets nothing that another one restarts")
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns())
 
@@ -88,6 +92,13 @@ def http() -> Iterator[requests.Session]:
     with requests.Session() as session:
         session.trust_env = False
         yield session
+
+
+@pytest.fixture(scope="module")
+def shared_delta_table(delta_run_directory: Path) -> DeltaTableLocation:
+    """Name and path of a table for the tests of a module that only read it; it goes with the run."""
+    name = f"t_{uuid4().hex[:12]}"
+    return DeltaTableLocation(name=name, path=str(delta_run_directory / name))
 
 
 @pytest.fixture

@@ -12,19 +12,10 @@ import pytest
 
 from cdc_workstation.settings import get_settings
 
-# Fixtures behind which there is what tests restart.
-_RESTARTED = {"alertmanager_client", "connect_client", "mysql_parameters", "postgres_parameters"}
-
 
 def is_alone(item: pytest.Item | None) -> bool:
     """Tell whether a test restarts or reconfigures a service that others use."""
     return item is not None and item.get_closest_marker("alone") is not None
-
-
-def _is_apart(item: pytest.Item) -> bool:
-    """Tell whether a test meets Spark and nothing that is restarted: a classic driver's."""
-    names = set(getattr(item, "fixturenames", ()))
-    return "spark_session" in names and not names & _RESTARTED
 
 
 class Turns:
@@ -39,7 +30,7 @@ class Turns:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """Hold the stack while the test with its fixtures runs; what wants it alone keeps it for the next such test."""
-        if _is_apart(item):
+        if item.get_closest_marker("apart"):
             return (yield)
         if not self._alone:
             self._take(fcntl.LOCK_EX if is_alone(item) else fcntl.LOCK_SH)

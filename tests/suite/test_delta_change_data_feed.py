@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from cdc_workstation.fixtures.spark import DeltaTableLocation
 
+# One worker runs them, so that they share a table.
+pytestmark = [pytest.mark.apart, pytest.mark.xdist_group("delta-change-data-feed")]
+
 # (kind of change, id, quantity, version of the commit)
 Change = tuple[str, int, int, int]
 
@@ -29,14 +32,14 @@ def create(spark: SparkSession, table: DeltaTableLocation, properties: str) -> N
     spark.sql(f"CREATE TABLE {table.identifier} (id long, quantity int) USING delta {properties}")
 
 
-@pytest.fixture
-def feed(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> DeltaTableLocation:
+@pytest.fixture(scope="module")
+def feed(spark_connect_session: SparkSession, shared_delta_table: DeltaTableLocation) -> DeltaTableLocation:
     """A table that had its feed from the start: an insert is version 1, an update 2, a delete 3."""
-    create(spark_connect_session, delta_table, "TBLPROPERTIES (delta.enableChangeDataFeed = true)")
-    spark_connect_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (1, 10), (2, 20)")
-    spark_connect_session.sql(f"UPDATE {delta_table.identifier} SET quantity = 11 WHERE id = 1")
-    spark_connect_session.sql(f"DELETE FROM {delta_table.identifier} WHERE id = 2")
-    return delta_table
+    create(spark_connect_session, shared_delta_table, "TBLPROPERTIES (delta.enableChangeDataFeed = true)")
+    spark_connect_session.sql(f"INSERT INTO {shared_delta_table.identifier} VALUES (1, 10), (2, 20)")
+    spark_connect_session.sql(f"UPDATE {shared_delta_table.identifier} SET quantity = 11 WHERE id = 1")
+    spark_connect_session.sql(f"DELETE FROM {shared_delta_table.identifier} WHERE id = 2")
+    return shared_delta_table
 
 
 def test_a_feed_enabled_on_create_holds_before_and_after_images(

@@ -12,12 +12,21 @@ if TYPE_CHECKING:
     from cdc_workstation.fixtures.spark import DeltaTableLocation
 
 
-@pytest.fixture
-def versions(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> DeltaTableLocation:
-    """A table with three versions: 10 rows, 20 rows, and 5 rows after an overwrite."""
+# One worker runs them, so that they share a table.
+pytestmark = [pytest.mark.apart, pytest.mark.xdist_group("delta-versions")]
+
+
+def write_versions(spark: SparkSession, table: DeltaTableLocation) -> DeltaTableLocation:
+    """Make a table with three versions: 10 rows, 20 rows, and 5 rows after an overwrite."""
     for count, mode in ((10, "append"), (10, "append"), (5, "overwrite")):
-        spark_connect_session.range(count).coalesce(1).write.format("delta").mode(mode).save(delta_table.path)
-    return delta_table
+        spark.range(count).coalesce(1).write.format("delta").mode(mode).save(table.path)
+    return table
+
+
+@pytest.fixture(scope="module")
+def versions(spark_connect_session: SparkSession, shared_delta_table: DeltaTableLocation) -> DeltaTableLocation:
+    """Such a table, to be read."""
+    return write_versions(spark_connect_session, shared_delta_table)
 
 
 def count(spark: SparkSession, table: DeltaTableLocation, clause: str = "") -> int:
@@ -56,8 +65,9 @@ def test_history_tells_what_each_version_did(spark_connect_session: SparkSession
 
 
 def test_restore_brings_a_version_back_as_a_new_one(
-    spark_connect_session: SparkSession, versions: DeltaTableLocation
+    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
+    versions = write_versions(spark_connect_session, delta_table)
     spark_connect_session.sql(f"RESTORE TABLE {versions.identifier} TO VERSION AS OF 1")
     assert count(spark_connect_session, versions) == 20
     latest = spark_connect_session.sql(f"DESCRIBE HISTORY {versions.identifier} LIMIT 1").first()

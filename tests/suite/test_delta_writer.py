@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from cdc_workstation.fixtures.spark import DeltaTableLocation
 
+pytestmark = pytest.mark.apart
+
 SCHEMA = "product_id long, product_name string, price decimal(10,2)"
 LAPTOP = (1, "Laptop", Decimal("999.99"))
 MOUSE = (2, "Maus für Büro", Decimal("19.90"))

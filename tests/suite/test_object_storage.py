@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+pytestmark = pytest.mark.apart
+
+
 @dataclass(frozen=True)
 class ObjectTable:
     """Where one test keeps its table, under the names that each side has for it."""

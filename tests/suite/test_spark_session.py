@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from cdc_workstation.settings import Settings
 
 
+pytestmark = pytest.mark.apart
+
+
 @pytest.fixture
 def classic(spark_session: SparkSession) -> SparkSession:
     if not hasattr(spark_session, "_jsc"):

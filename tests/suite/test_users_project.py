@@ -16,7 +16,8 @@ from uv import find_uv_bin
 from cdc_workstation.redaction import known_secrets
 from cdc_workstation.settings import Settings
 
-pytestmark = pytest.mark.timeout(300)
+# One worker runs them: it starts with groups, and no other one waits for the environment.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("users-project")]
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "orders-pipeline"
