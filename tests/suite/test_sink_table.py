@@ -13,7 +13,6 @@ from pyspark.sql import SparkSession
 
 from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.sink import evolution
-from cdc_workstation.sink.app import SPARK
 from cdc_workstation.sink.canary import event
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.settings import SinkSettings
@@ -26,16 +25,10 @@ TOPIC = "debezium.elsewhere.journal"
 
 @pytest.fixture
 def spark(spark_connect_session: SparkSession) -> Iterator[SparkSession]:
-    """The run's session with the sink's settings; they, and what its commits say, are not for the next test."""
-    conf = spark_connect_session.conf
-    own = {name: value for name, value in SPARK.items() if conf.isModifiable(name)}
-    for name, value in own.items():
-        conf.set(name, value)
+    """The run's session; what a commit of the sink says is its own affair and not that of the next test."""
     yield spark_connect_session
     for name in ("write.txnAppId", "write.txnVersion", "commitInfo.userMetadata"):
-        conf.unset(f"spark.databricks.delta.{name}")
-    for name in own:
-        conf.unset(name)
+        spark_connect_session.conf.unset(f"spark.databricks.delta.{name}")
 
 
 @pytest.fixture
