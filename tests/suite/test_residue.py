@@ -95,9 +95,11 @@ def test_cut_short(mysql_connection):
 """
 # What other workers have made meanwhile is not this run's.
 NARROW = """
-import re
+import re, signal
 from residue import Residue
 
+# A job in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 Residue.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}})
 """
 
