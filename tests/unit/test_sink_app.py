@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,6 +31,8 @@ class FakeTable:
     def __init__(self) -> None:
         self.applied: list[int] = []
         self.fails = False
+        self.may_end = threading.Event()
+        self.may_end.set()
         self.stopped: str | None = None
 
     def has_gap(self, *_: Any) -> bool:
@@ -41,6 +44,7 @@ class FakeTable:
     def apply(self, _spark: Any, _partition: int, records: list[Record]) -> None:
         if self.fails and not self.stopped:
             raise OSError("the disk is full")
+        assert self.may_end.wait(10)
         self.applied += [record.offset for record in records]
 
 
@@ -94,6 +98,47 @@ def test_after_a_failed_commit_nothing_is_applied_until_the_table_is_opened_anew
     sink.pool.shutdown()
 
     assert table.applied == []
+
+
+@pytest.mark.parametrize(("records", "rests"), [(4, True), (5, False)])
+def test_reading_rests_while_little_is_written_and_goes_on_where_much_waits(
+    monkeypatch: pytest.MonkeyPatch, records: int, rests: bool
+) -> None:
+    monkeypatch.setattr("cdc_workstation.sink.app._REST_SECONDS", 10.0)
+    table = FakeTable()
+    table.may_end.clear()
+    sink = sink_with(table)
+    sink.settings.max_rows_per_batch = 10
+    reading = threading.Thread(target=sink._receiver(sink.generation), args=(batch(*range(records)), 0))
+    reading.start()
+    reading.join(1.0)
+    assert reading.is_alive() is rests
+
+    table.may_end.set()
+    reading.join(5.0)
+    assert not reading.is_alive()
+    sink.pool.shutdown()
+    assert table.applied == [*range(records)]
+
+
+@pytest.mark.parametrize("ends", ["a failure", "a new query"])
+def test_reading_does_not_rest_for_a_commit_that_will_not_come(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    monkeypatch.setattr("cdc_workstation.sink.app._REST_SECONDS", 60.0)
+    table = FakeTable()
+    table.may_end.clear()
+    table.fails = ends == "a failure"
+    sink = sink_with(table)
+    reading = threading.Thread(target=sink._receiver(sink.generation), args=(batch(0), 0))
+    reading.start()
+    until(lambda: sink.topics[TOPIC].running or table.fails)
+    if not table.fails:
+        with sink.changed:
+            sink.generation += 1
+            sink.changed.notify_all()
+    reading.join(5.0)
+    assert not reading.is_alive()
+    table.may_end.set()
+    sink.pool.shutdown()
 
 
 def test_a_query_starts_where_its_checkpoint_says(tmp_path: Path) -> None:

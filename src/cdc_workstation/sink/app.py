@@ -57,6 +57,8 @@ SPARK = {
     # Logs of tables that are gone must not stay in memory for an hour.
     "spark.databricks.delta.delta.log.cacheRetentionMinutes": "5",
     "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
+    # Kafka is asked so often while nothing comes.
+    "spark.sql.streaming.pollingDelay": "200",
     "spark.sql.streaming.metricsEnabled": "false",
     "spark.sql.streaming.numRecentProgressUpdates": "1",
     "spark.sql.streaming.kafka.useDeprecatedOffsetFetching": "false",
@@ -318,10 +320,18 @@ class Sink:
                 self.changed.wait_for(
                     lambda: self.waiting_rows < self.settings.max_rows_per_batch or generation != self.generation
                 )
-                if slices:
+                if 0 < sum(map(len, slices.values())) < self.settings.max_rows_per_batch / 2:
                     # What is read before a commit ends waits for the next one and then for its own, and what comes
-                    # meanwhile is in neither. Besides, reading takes of the cores that the commits need.
-                    self.changed.wait_for(lambda: self.commits > commits, _REST_SECONDS)
+                    # meanwhile is in neither. Besides, reading takes of the cores that the commits need. Where much
+                    # waits in Kafka, a commit must not wait for reading instead.
+                    self.changed.wait_for(
+                        lambda: (
+                            self.commits > commits
+                            or generation != self.generation
+                            or not any(topic.running for topic in self.topics.values())
+                        ),
+                        _REST_SECONDS,
+                    )
 
         return receive
 

@@ -37,7 +37,7 @@ class SinkSettings(BaseModel):
     checkpoint_dir: Path = Path("/tmp/checkpoint")  # noqa: S108 -- the container's own tmpfs, empty at each start
 
     master: str = "local[*]"
-    trigger_interval: str = "200 milliseconds"
+    trigger_interval: str = "0 seconds"
     max_rows_per_batch: int = 10_000
     max_rows_per_commit: int = 10_000
     parallel_tables: int = 2
