@@ -82,14 +82,20 @@ def test_connect_is_killed_during_a_snapshot(
         {
             "database.include.list": database.name,
             "table.include.list": source.source,
+            # Slow enough to be killed in between.
+            "snapshot.select.statement.overrides": source.source,
+            f"snapshot.select.statement.overrides.{source.source}": (
+                f"SELECT * FROM {source.source} WHERE SLEEP(0.0005) = 0"
+            ),
             "transforms": "route",
             "transforms.route.type": "org.apache.kafka.connect.transforms.RegexRouter",
             "transforms.route.regex": rf"[^.]+\.{database.name}\.old",
             "transforms.route.replacement": target.topic,
         }
     )
-    until(lambda: target.metric("lag_offsets") + target.metric("rows_applied_total") > 0, "it began", HEALTHY_SECONDS)
+    until(lambda: database.end(target) > 1000, "it began", HEALTHY_SECONDS)
     stack.kill("debezium")
+    assert database.end(target) < 40_000
     stack.start("debezium")
     source.execute("UPDATE {t} SET note = 'after' WHERE id = 7")
 

@@ -217,6 +217,23 @@ class CapturedDatabase:
         finally:
             consumer.close()
 
+    def end(self, table: CapturedTable) -> int:
+        """Return where a table's topic ends, 0 where it has none."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+                "group.id": f"captured-{uuid4()}",
+                "log_level": 2,
+            }
+        )
+        try:
+            if table.topic not in consumer.list_topics(timeout=30).topics:
+                return 0
+            end: int = consumer.get_watermark_offsets(TopicPartition(table.topic, 0), timeout=30)[1]
+            return end
+        finally:
+            consumer.close()
+
     def sink_metric(self, name: str, **labels: str) -> float:
         """Return a metric of the sink, 0 where it has none; of several samples the sum."""
         total = 0.0
