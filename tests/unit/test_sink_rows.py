@@ -65,3 +65,15 @@ def test_the_lag_grows_while_records_wait(table: Table, monkeypatch: pytest.Monk
     # What is applied meanwhile counts.
     table.state = State(ts_ms=int((now + 38) * 1000))
     assert lag_after(40, 2) == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.parametrize(("op", "stops"), [("r", False), ("u", True)])
+def test_a_topic_that_was_made_anew_may_begin_with_a_snapshot_alone(table: Table, op: str, stops: bool) -> None:
+    # As the canary's does, where the broker has lost its data or is another.
+    table.open("topic of another broker", {0: 0})
+    table.state = State(positions={0: decoded(0, 1000).position}, keyed=True)
+    row = {"id": 0, "sent_ms": 2000, "note": "canary"}
+
+    table._check_anew(0, [Record(table.topic, 0, 0, 0, *event(row, 2_000_000, op))])
+
+    assert (table.stopped is not None) is stops

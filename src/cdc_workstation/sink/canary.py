@@ -43,7 +43,14 @@ _VALUE = {
 
 def event(row: dict[str, Any], moment_us: int, op: str = "u") -> tuple[bytes, bytes]:
     """Return key and value of a change event like those of Debezium's MySQL connector."""
-    source = {"connector": "mysql", "ts_ms": moment_us // 1000, "file": "canary.000000", "pos": moment_us, "row": 0}
+    source = {
+        "connector": "mysql",
+        "ts_ms": moment_us // 1000,
+        "snapshot": "first" if op == "r" else "false",
+        "file": "canary.000000",
+        "pos": moment_us,
+        "row": 0,
+    }
     deleted = op == "d"
     payload = {"before": row if deleted else None, "after": None if deleted else row, "source": source, "op": op}
     key = {"schema": _KEY, "payload": {"id": row["id"]}}
@@ -78,7 +85,10 @@ class Canary:
         moment = time.time_ns() // 1000
         for number in range(self.ROWS):
             row = {"id": number, "sent_ms": moment // 1000, "note": "canary"}
-            self._producer.send(self.topic, *event(row, moment + number, "d" if number == 1 else "u"))
+            # It begins as a snapshot does, because a topic that was made anew (the broker's data are others) may have
+            # lost what was never applied: that is nothing here, and must not keep the sink from being ready.
+            op = {0: "r", 1: "d"}.get(number, "u")
+            self._producer.send(self.topic, *event(row, moment + number, op))
         self._sent = moment // 1000
 
     def look(self) -> None:
