@@ -13,6 +13,8 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,37 +76,38 @@ def pipelines(settings: Settings) -> dict[str, CdcPipeline]:
     }
 
 
-def ends(settings: Settings, topic: str) -> list[int]:
+@contextmanager
+def consumer_of(settings: Settings) -> Iterator[Consumer]:
+    """Give a consumer of the stack's Kafka."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "molecule-upgrade"})
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def ends(consumer: Consumer, topic: str) -> list[int]:
     """Return where each partition of a topic ends."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "molecule-upgrade"})
-    try:
-        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        return [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1] for p in sorted(partitions)]
-    finally:
-        consumer.close()
+    partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+    return [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1] for p in sorted(partitions)]
 
 
-def operations(settings: Settings, topic: str, since: list[int]) -> list[tuple[str, bytes]]:
+def operations(consumer: Consumer, topic: str, since: list[int]) -> list[tuple[str, bytes]]:
     """Return operation (`op`) and key of every event that a topic has had since."""
-    upto = ends(settings, topic)
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "molecule-upgrade"})
     found = []
-    try:
-        for partition, (first, end) in enumerate(zip(since, upto, strict=True)):
-            consumer.assign([TopicPartition(topic, partition, first)])
-            position = first
-            while position < end:
-                message = consumer.poll(30)
-                assert message is not None, f"offset {position} of {topic} did not come within 30 s"
-                assert message.error() is None, message.error()
-                position = message.offset() + 1
-                # A tombstone says nothing beside the delete before it.
-                if message.value() is not None:
-                    event = json.loads(message.value())
-                    found.append((event.get("payload", event)["op"], message.key()))
-        return found
-    finally:
-        consumer.close()
+    for partition, (first, end) in enumerate(zip(since, ends(consumer, topic), strict=True)):
+        position = first
+        consumer.assign([TopicPartition(topic, partition, first)])
+        while position < end:
+            message = consumer.poll(30)
+            assert message is not None, f"offset {position} of {topic} did not come within 30 s"
+            assert message.error() is None, message.error()
+            position = message.offset() + 1
+            # A tombstone says nothing beside the delete before it.
+            if message.value() is not None:
+                event = json.loads(message.value())
+                found.append((event.get("payload", event)["op"], message.key()))
+    return found
 
 
 def row(database: str, number: int) -> dict[str, object]:
@@ -125,7 +128,8 @@ def before(settings: Settings, file: Path) -> None:
         pipeline.insert_many([row(database, number) for number in range(ROWS_BEFORE)])
         pipeline.update({"category": "upgrade"}, category="upgraded")
         rows = pipeline.wait_until_equal(timeout=SECONDS)
-        found[database] = State(pipeline.delta.version(), len(rows), ends(settings, pipeline.topic), ROWS_BETWEEN)
+        with consumer_of(settings) as consumer:
+            found[database] = State(pipeline.delta.version(), len(rows), ends(consumer, pipeline.topic), ROWS_BETWEEN)
     subprocess.run(
         ["docker", "compose", "--project-directory", str(connection_file().parent), "stop", "debezium"], check=True
     )
@@ -144,7 +148,8 @@ def after(settings: Settings, file: Path) -> None:
         assert not differences(pipeline.source_rows(), rows, pipeline.key)
         former = pipeline.delta.rows(version=state.version)
         assert len(former) == state.rows, f"version {state.version} has {len(former)} rows, and had {state.rows}"
-        came = operations(settings, pipeline.topic, state.ends)
+        with consumer_of(settings) as consumer:
+            came = operations(consumer, pipeline.topic, state.ends)
         kinds = Counter(operation for operation, _ in came)
         assert set(kinds) == {"c"}, f"{database} was read anew, or changed otherwise: {dict(kinds)}"
         # Debezium promises each at least once: one that was killed says again what it had not noted.

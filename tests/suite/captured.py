@@ -196,15 +196,7 @@ class CapturedDatabase:
 
     def messages(self, table: CapturedTable) -> list[tuple[bytes | None, bytes | None]]:
         """Key and value of all messages of a table's topic."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
-                "group.id": f"captured-{uuid4()}",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "log_level": 2,
-            }
-        )
+        consumer = self._consumer()
         consumer.assign([TopicPartition(table.topic, 0, 0)])
         found = []
         try:
@@ -219,13 +211,7 @@ class CapturedDatabase:
 
     def end(self, table: CapturedTable) -> int:
         """Return where a table's topic ends, 0 where it has none."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
-                "group.id": f"captured-{uuid4()}",
-                "log_level": 2,
-            }
-        )
+        consumer = self._consumer()
         try:
             if table.topic not in consumer.list_topics(timeout=30).topics:
                 return 0
@@ -233,6 +219,17 @@ class CapturedDatabase:
             return end
         finally:
             consumer.close()
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka_bootstrap_servers,
+                "group.id": f"captured-{uuid4()}",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "log_level": 2,
+            }
+        )
 
     def sink_metric(self, name: str, **labels: str) -> float:
         """Return a metric of the sink, 0 where it has none; of several samples the sum."""

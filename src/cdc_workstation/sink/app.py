@@ -57,7 +57,7 @@ SPARK = {
     # Logs of tables that are gone must not stay in memory for an hour.
     "spark.databricks.delta.delta.log.cacheRetentionMinutes": "5",
     "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
-    # Kafka is asked so often while nothing comes.
+    # While nothing comes, Kafka is asked again after so many milliseconds.
     "spark.sql.streaming.pollingDelay": "200",
     "spark.sql.streaming.metricsEnabled": "false",
     "spark.sql.streaming.numRecentProgressUpdates": "1",
