@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import requests
@@ -187,6 +188,16 @@ class AlertmanagerClient:
         """Return version, cluster state and the configuration in use."""
         return Status.model_validate(self._call("GET", "/api/v2/status").json())
 
+    def now(self) -> datetime:
+        """Return the time by Alertmanager's clock: ours, or where that is another (a VM's), the header's `Date`.
+
+        An alert that ends now by a clock that is ahead would stay active for as long. The header has whole seconds, so
+        our own clock is the more exact one where both agree.
+        """
+        answer = self._call("GET", "/-/ready")
+        ours, theirs = datetime.now(UTC), parsedate_to_datetime(answer.headers["Date"])
+        return ours if timedelta(0) <= ours - theirs < timedelta(seconds=1) + answer.elapsed else theirs
+
     def receivers(self) -> list[str]:
         """Return the names of all receivers of the configuration."""
         answer = self._call("GET", "/api/v2/receivers").json()
@@ -248,7 +259,7 @@ class AlertmanagerClient:
 
     def resolve(self, *labels: Mapping[str, str]) -> None:
         """End the alerts with exactly these labels (as `post_alert` returns them) now."""
-        now = _rfc3339(datetime.now(UTC))
+        now = _rfc3339(self.now())
         self._call("POST", "/api/v2/alerts", json=[{"labels": self._full_labels(one), "endsAt": now} for one in labels])
 
     def alerts(
@@ -311,7 +322,7 @@ class AlertmanagerClient:
             labels: further conditions, each an equality.
         """
         wanted = [*matchers, *(Matcher(name=name, value=value) for name, value in (self.labels | labels).items())]
-        start = starts_at or datetime.now(UTC)
+        start = starts_at or self.now()
         body = {
             "matchers": [matcher.model_dump(by_alias=True) for matcher in wanted],
             "startsAt": _rfc3339(start),
