@@ -104,7 +104,7 @@ class Watcher:
             self._next += 1
             for line in text.splitlines():
                 stats = json.loads(json.loads(line).get("add", {}).get("stats") or "{}")
-                newest = max(newest, stats.get("maxValues", {}).get("sequence") or -1)
+                newest = max(newest, stats.get("maxValues", {}).get("sequence", -1))
             self.seen.append((moment, newest))
 
 
