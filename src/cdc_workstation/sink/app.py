@@ -57,6 +57,10 @@ SPARK = {
     # Logs of tables that are gone must not stay in memory for an hour.
     "spark.databricks.delta.delta.log.cacheRetentionMinutes": "5",
     "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
+    # Spark's default one asks `readlink` about each file, a process each, several times in a micro-batch.
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    ),
     # While nothing comes, Kafka is asked again after so many milliseconds.
     "spark.sql.streaming.pollingDelay": "200",
     "spark.sql.streaming.metricsEnabled": "false",
@@ -320,9 +324,10 @@ class Sink:
                 self.changed.wait_for(
                     lambda: self.waiting_rows < self.settings.max_rows_per_batch or generation != self.generation
                 )
-                if slices:
+                if 0 < sum(map(len, slices.values())) < self.settings.max_rows_per_batch // 2:
                     # What is read before a commit ends waits for the next one and then for its own, and what comes
-                    # meanwhile is in neither. Besides, reading takes of the cores that the commits need.
+                    # meanwhile is in neither. Besides, reading takes of the cores that the commits need. A backlog is
+                    # read on: there, the cores would wait.
                     self.changed.wait_for(
                         lambda: (
                             self.commits > commits

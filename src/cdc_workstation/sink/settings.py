@@ -39,7 +39,7 @@ class SinkSettings(BaseModel):
     master: str = "local[*]"
     trigger_interval: str = "0 seconds"
     max_rows_per_batch: int = 10_000
-    max_rows_per_commit: int = 10_000
+    max_rows_per_commit: int = 20_000
     parallel_tables: int = 2
     spark: dict[str, str] = Field(default_factory=dict)
     """More Spark properties; they win."""
