@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import mysql.connector
 import requests
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
@@ -192,6 +193,7 @@ def snapshot(stack: ExitStack, settings: Settings, connection: Any) -> float:
     stack.callback(_execute, connection, f"DROP TABLE {settings.mysql_database}.{name}")
     for number in range(0, SNAPSHOT, 5000):
         table.change(number, keys=SNAPSHOT, rows=5000)
+    _wait_until_captured(settings, table.topic, SNAPSHOT)
     path = settings.delta_tables_dir / database / "rows"
     stack.callback(shutil.rmtree, path.parent, ignore_errors=True)
     client = stack.enter_context(ConnectClient(str(settings.debezium_url)))
@@ -303,6 +305,21 @@ def _sink() -> str:
     project = get_settings().compose_project_name
     filters = (f"label=com.docker.compose.project={project}", "label=com.docker.compose.service=delta-sink")
     return _output("docker", "ps", "--quiet", *(f"--filter={one}" for one in filters)).strip()
+
+
+def _wait_until_captured(settings: Settings, topic: str, changes: int) -> None:
+    """Return once the stack's own connector, which captures this table too, is done with it and takes no cores."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "bench"})
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < deadline:
+            with suppress(KafkaException):
+                if consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=5)[1] >= changes:
+                    return
+            time.sleep(0.25)
+    finally:
+        consumer.close()
+    sys.exit(f"{topic} had no {changes} changes within {PATIENCE} s")
 
 
 def _wait_until_forgotten(url: str, database: str) -> None:
