@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import pwd
 from functools import cache
 from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-DEFAULT_STACK_DIR = Path.home() / ".local" / "share" / "cdc-workstation"
+
+def _home() -> Path:
+    """Return the account's home, as Ansible takes it: `$HOME` is another in a container of GitHub Actions."""
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path.home()
 
 
 def connection_file() -> Path:
@@ -20,7 +27,8 @@ def connection_file() -> Path:
     explicit = os.environ.get("CDC_CONNECTION_FILE")
     if explicit:
         return Path(explicit).expanduser()
-    return Path(os.environ.get("CDC_STACK_DIR", DEFAULT_STACK_DIR)).expanduser() / "connection.env"
+    directory = Path(os.environ.get("CDC_STACK_DIR", _home() / ".local" / "share" / "cdc-workstation"))
+    return directory.expanduser() / "connection.env"
 
 
 class Settings(BaseSettings):

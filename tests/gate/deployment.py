@@ -120,7 +120,8 @@ class Deployment:
         )
 
     def _default_directory(self) -> str:
-        home = self.host.run('printf %s "$HOME"')
+        # Of the account, as Ansible takes it, and not what $HOME says.
+        home = self.host.run('eval printf %s "~$(id -un)"')
         return f"{home.stdout}/.local/share/{self.variable('stack_project', 'cdc-workstation')}"
 
     def variable(self, name: str, default: Any) -> Any:

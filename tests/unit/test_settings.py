@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,14 @@ def test_a_file_may_be_named_outright(connection_env: Path, monkeypatch: pytest.
 
     assert connection_file() == other
     assert get_settings().mysql_host == "other.example"
+
+
+def test_the_stack_is_looked_for_where_ansible_puts_it_whatever_home_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert connection_file().is_relative_to(pwd.getpwuid(os.getuid()).pw_dir)
 
 
 def test_without_a_stack_every_service_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
