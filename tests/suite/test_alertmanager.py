@@ -63,7 +63,7 @@ def test_a_posted_alert_is_listed_until_it_is_resolved(alertmanager_client: Aler
     [alert] = alertmanager_client.alerts('alertname="DiskFull"')
     assert alert.labels == labels
     assert alert.annotations == {"summary": "no space left"}
-    assert alert.starts_at <= alertmanager_client.now() < alert.ends_at
+    assert alert.starts_at < alertmanager_client.now() + timedelta(seconds=1) < alert.ends_at
 
     alertmanager_client.resolve(labels)
     assert alertmanager_client.alerts() == []

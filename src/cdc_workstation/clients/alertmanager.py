@@ -189,14 +189,11 @@ class AlertmanagerClient:
         return Status.model_validate(self._call("GET", "/api/v2/status").json())
 
     def now(self) -> datetime:
-        """Return the time by Alertmanager's clock: ours, or where that is another (a VM's), the header's `Date`.
+        """Return the time by Alertmanager's own clock, in whole seconds that have passed there.
 
-        An alert that ends now by a clock that is ahead would stay active for as long. The header has whole seconds, so
-        our own clock is the more exact one where both agree.
+        By a clock that is ahead, as ours may be of a VM's, what ends now would stay active for as long.
         """
-        answer = self._call("GET", "/-/ready")
-        ours, theirs = datetime.now(UTC), parsedate_to_datetime(answer.headers["Date"])
-        return ours if timedelta(0) <= ours - theirs < timedelta(seconds=1) + answer.elapsed else theirs
+        return parsedate_to_datetime(self._call("GET", "/-/ready").headers["Date"])
 
     def receivers(self) -> list[str]:
         """Return the names of all receivers of the configuration."""
@@ -259,8 +256,16 @@ class AlertmanagerClient:
 
     def resolve(self, *labels: Mapping[str, str]) -> None:
         """End the alerts with exactly these labels (as `post_alert` returns them) now."""
-        now = _rfc3339(self.now())
-        self._call("POST", "/api/v2/alerts", json=[{"labels": self._full_labels(one), "endsAt": now} for one in labels])
+        started = {frozenset(alert.labels.items()): alert.starts_at for alert in self.alerts()}
+        now = self.now()
+        body = []
+        for one in labels:
+            full = self._full_labels(one)
+            # `now` has whole seconds, and the alert may have started within this one.
+            start = started.get(frozenset(full.items()), now)
+            end = start if now < start < now + timedelta(seconds=1) else now
+            body.append({"labels": full, "endsAt": _rfc3339(end)})
+        self._call("POST", "/api/v2/alerts", json=body)
 
     def alerts(
         self,
