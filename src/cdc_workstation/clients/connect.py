@@ -142,18 +142,19 @@ class ConnectClient:
         """Wait until a connector and all of its tasks are in `state`.
 
         Raises:
-            ConnectorFailedError: it failed.
+            ConnectorFailedError: it failed; not where `state` is `STOPPED`, which one that failed comes to as well.
             TimeoutError: it is in another state after `timeout` seconds.
         """
+        ends = {state} if state == "STOPPED" else {state, "FAILED"}
         last = Retrying(
-            retry=retry_if_result(lambda found: found not in (state, "FAILED")),
+            retry=retry_if_result(lambda found: found not in ends),
             stop=stop_after_delay(timeout),
             wait=wait_fixed(0.1),
             retry_error_callback=lambda attempt: attempt.outcome.result() if attempt.outcome else None,
         )(self.state, name)
         if last == state:
             return
-        if last == "FAILED":
+        if last in ends:
             raise ConnectorFailedError(f"{name}: {self.failure(name)}")
         raise TimeoutError(f"{name} is {last} and not {state} after {timeout:.0f} s")
 
