@@ -100,21 +100,25 @@ def test_after_a_failed_commit_nothing_is_applied_until_the_table_is_opened_anew
     assert table.applied == []
 
 
-def test_reading_rests_until_a_commit_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("records", "rests"), [(4, True), (5, False)])
+def test_reading_rests_while_little_is_written_and_goes_on_where_much_waits(
+    monkeypatch: pytest.MonkeyPatch, records: int, rests: bool
+) -> None:
     monkeypatch.setattr("cdc_workstation.sink.app._REST_SECONDS", 10.0)
     table = FakeTable()
     table.may_end.clear()
     sink = sink_with(table)
-    reading = threading.Thread(target=sink._receiver(sink.generation), args=(batch(0, 1), 0))
+    sink.settings.max_rows_per_batch = 10
+    reading = threading.Thread(target=sink._receiver(sink.generation), args=(batch(*range(records)), 0))
     reading.start()
     reading.join(1.0)
-    assert reading.is_alive()
+    assert reading.is_alive() is rests
 
     table.may_end.set()
     reading.join(5.0)
     assert not reading.is_alive()
     sink.pool.shutdown()
-    assert table.applied == [0, 1]
+    assert table.applied == [*range(records)]
 
 
 @pytest.mark.parametrize("ends", ["a failure", "a new query"])

@@ -324,7 +324,7 @@ class Sink:
                 self.changed.wait_for(
                     lambda: self.waiting_rows < self.settings.max_rows_per_batch or generation != self.generation
                 )
-                if 0 < sum(map(len, slices.values())) < self.settings.max_rows_per_batch // 2:
+                if 0 < sum(map(len, slices.values())) < self.settings.max_rows_per_batch / 2:
                     # What is read before a commit ends waits for the next one and then for its own, and what comes
                     # meanwhile is in neither. Besides, reading takes of the cores that the commits need. A backlog is
                     # read on: there, the cores would wait.
