@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +21,7 @@ import requests
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, delete_topics, stack_connector
@@ -87,12 +88,8 @@ class Watcher:
 
     def wait_for(self, number: int) -> float:
         """Return when change `number` was visible."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            if self.seen and self.seen[-1][1] >= number:
-                return next(moment for moment, newest in self.seen if newest >= number)
-            time.sleep(0.05)
-        sys.exit(f"change {number} was not visible in {self.log.parent} within {PATIENCE} s")
+        _until(lambda: self.seen and self.seen[-1][1] >= number, f"change {number} in {self.log.parent}")
+        return next(moment for moment, newest in self.seen if newest >= number)
 
     def _watch(self) -> None:
         newest = -1
@@ -193,7 +190,13 @@ def snapshot(stack: ExitStack, settings: Settings, connection: Any) -> float:
     stack.callback(_execute, connection, f"DROP TABLE {settings.mysql_database}.{name}")
     for number in range(0, SNAPSHOT, 5000):
         table.change(number, keys=SNAPSHOT, rows=5000)
-    _wait_until_captured(settings, table.topic, SNAPSHOT)
+    # The stack's own connector captures this table, too, and would take the cores that are measured.
+    with closing(Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "bench"})) as consumer:
+        partition = TopicPartition(table.topic, 0)
+        _until(
+            lambda: consumer.get_watermark_offsets(partition, timeout=5)[1] >= SNAPSHOT,
+            f"{SNAPSHOT} changes in {table.topic}",
+        )
     path = settings.delta_tables_dir / database / "rows"
     stack.callback(shutil.rmtree, path.parent, ignore_errors=True)
     client = stack.enter_context(ConnectClient(str(settings.debezium_url)))
@@ -218,14 +221,9 @@ def snapshot(stack: ExitStack, settings: Settings, connection: Any) -> float:
     began = time.time()
     client.put(database, config)
     stack.callback(client.delete, database)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        # By the log alone, no file is read.
-        with suppress(TableNotFoundError):
-            if DeltaTable(str(path)).count() >= SNAPSHOT:
-                return time.time() - began
-        time.sleep(0.25)
-    sys.exit(f"the snapshot was not in {path} within {PATIENCE} s")
+    # By the log alone, no file is read.
+    _until(lambda: DeltaTable(str(path)).count() >= SNAPSHOT, f"the snapshot in {path}")
+    return time.time() - began
 
 
 def bench_sink() -> Iterator[Figure]:
@@ -307,19 +305,14 @@ def _sink() -> str:
     return _output("docker", "ps", "--quiet", *(f"--filter={one}" for one in filters)).strip()
 
 
-def _wait_until_captured(settings: Settings, topic: str, changes: int) -> None:
-    """Return once the stack's own connector, which captures this table too, is done with it and takes no cores."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "bench"})
-    deadline = time.monotonic() + PATIENCE
+def _until(holds: Callable[[], Any], what: str) -> None:
+    """Return once `holds()` is true; end the measurement where it is not within `PATIENCE`."""
+    # Topics and tables may not be there yet.
+    again = retry_if_exception_type((KafkaException, TableNotFoundError)) | retry_if_result(lambda held: not held)
     try:
-        while time.monotonic() < deadline:
-            with suppress(KafkaException):
-                if consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=5)[1] >= changes:
-                    return
-            time.sleep(0.25)
-    finally:
-        consumer.close()
-    sys.exit(f"{topic} had no {changes} changes within {PATIENCE} s")
+        Retrying(retry=again, stop=stop_after_delay(PATIENCE), wait=wait_fixed(0.1))(holds)
+    except RetryError:
+        sys.exit(f"not there within {PATIENCE} s: {what}")
 
 
 def _wait_until_forgotten(url: str, database: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from conftest import PROJECT, SmallStack, docker
+from cdc_workstation.clients.connect import ConnectClient
+from conftest import SmallStack, docker
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -22,20 +22,15 @@ SOURCES = {
 }
 
 
-def sql(statement: str) -> str:
+def sql(stack: SmallStack, statement: str) -> str:
     """Run it as the server's owner; return what it prints."""
-    [postgres] = docker(
-        "ps",
-        "--quiet",
-        f"--filter=label=com.docker.compose.project={PROJECT}",
-        "--filter=label=com.docker.compose.service=postgres",
-    ).split()
+    postgres, _ = stack.containers()["postgres"]
     return docker("exec", postgres, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", "cdcdb", "-c", statement).strip()
 
 
-def slots() -> dict[str, bool]:
+def slots(stack: SmallStack) -> dict[str, bool]:
     """Return name to whether it is being read."""
-    return json.loads(sql("SELECT json_object_agg(slot_name, active) FROM pg_replication_slots") or "{}")
+    return json.loads(sql(stack, "SELECT json_object_agg(slot_name, active) FROM pg_replication_slots") or "{}")
 
 
 def wait_for_product(sku: str) -> None:
@@ -55,10 +50,10 @@ def wait_for_product(sku: str) -> None:
 
 
 def connector() -> tuple[str, str]:
-    """Return the connector's name and state."""
-    with urllib.request.urlopen("http://127.0.0.1:28083/connectors?expand=status", timeout=10) as answer:
-        [(name, found)] = json.load(answer).items()
-    return name, found["status"]["connector"]["state"]
+    """Return name and state of the only one."""
+    with ConnectClient("http://127.0.0.1:28083") as client:
+        [name] = client.connectors()
+        return name, client.state(name)
 
 
 def test_the_slot_goes_with_debezium_and_comes_back_with_it(small_stack: SmallStack) -> None:
@@ -66,21 +61,21 @@ def test_the_slot_goes_with_debezium_and_comes_back_with_it(small_stack: SmallSt
     assert up.code == 0, up.output
     name, state = connector()
     assert state == "RUNNING"
-    assert set(slots().values()) == {True}
+    assert set(slots(small_stack).values()) == {True}
 
     sources = [one for one in SOURCES["stack_services"] if one != "debezium"]
     without = small_stack.converge(**{**SOURCES, "stack_services": sources})
     assert without.code == 0, without.output
-    assert slots() == {}
+    assert slots(small_stack) == {}
     # And is not looked for again.
     assert small_stack.converge(**{**SOURCES, "stack_services": sources}).changed == 0
 
     # A position without a slot would pass over this; the connector begins with a snapshot.
-    sql("INSERT INTO products (sku, name, price) VALUES ('MEANWHILE', 'while nobody read', 1)")
+    sql(small_stack, "INSERT INTO products (sku, name, price) VALUES ('MEANWHILE', 'while nobody read', 1)")
     again = small_stack.converge(**SOURCES)
     assert again.code == 0, again.output
     assert connector() == (name, "RUNNING")
-    assert set(slots().values()) == {True}
+    assert set(slots(small_stack).values()) == {True}
     wait_for_product("MEANWHILE")
 
     back = small_stack.converge()
