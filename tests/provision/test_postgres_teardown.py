@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import pytest
@@ -64,7 +65,13 @@ def test_the_slot_goes_with_debezium_and_comes_back_with_it(small_stack: SmallSt
     assert set(slots(small_stack).values()) == {True}
 
     sources = [one for one in SOURCES["stack_services"] if one != "debezium"]
-    without = small_stack.converge(**{**SOURCES, "stack_services": sources})
+    # Another stack's Connect, on the port that this run's settings name, is not asked for anything.
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        settings = {**SOURCES, "stack_services": sources, "debezium_port": another.getsockname()[1]}
+        without = small_stack.converge(**settings)
+        another.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            another.accept()
     assert without.code == 0, without.output
     assert slots(small_stack) == {}
     # And is not looked for again.
