@@ -261,9 +261,10 @@ class AlertmanagerClient:
         body = []
         for one in labels:
             full = self._full_labels(one)
-            # `now` has whole seconds, and the alert may have started within this one.
+            # `now` has whole seconds, and the alert may have started within this one; its start has milliseconds. Both
+            # are cut off, not rounded.
             start = started.get(frozenset(full.items()), now)
-            end = start if now < start < now + timedelta(seconds=1) else now
+            end = start + timedelta(milliseconds=1) if now <= start < now + timedelta(seconds=1) else now
             body.append({"labels": full, "endsAt": _rfc3339(end)})
         self._call("POST", "/api/v2/alerts", json=body)
 
