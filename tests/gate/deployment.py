@@ -43,6 +43,8 @@ def get(url):
 with concurrent.futures.ThreadPoolExecutor() as pool:
     print(json.dumps(list(pool.map(get, sys.argv[1:]))))
 """
+# The kernel's state of a socket that waits for whoever comes (include/net/tcp_states.h); UDP has no listening.
+WAITING = {"tcp": "0A", "udp": "07"}
 # What docker means by the units of `docker stats` (go-units, binary).
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -160,14 +162,16 @@ class Deployment:
         return used
 
     @functools.cached_property
-    def listening(self) -> dict[int, set[str]]:
-        """Port to the addresses that something listens on, over TCP (proc_pid_net(5), /proc/net/tcp)."""
-        found: dict[int, set[str]] = {}
-        for line in self.host.run("cat /proc/net/tcp /proc/net/tcp6").stdout.splitlines():
-            fields = line.split()
-            if len(fields) > 3 and fields[3] == "0A":
+    def listening(self) -> dict[tuple[str, int], set[str]]:
+        """Protocol and port to the addresses that something listens on (proc_pid_net(5), /proc/net/tcp)."""
+        found: dict[tuple[str, int], set[str]] = {}
+        tables = "cd /proc/net && grep -s ^ tcp tcp6 udp udp6"
+        for line in self.host.run(tables).stdout.splitlines():
+            table, _, entry = line.partition(":")
+            protocol, fields = table[:3], entry.split()
+            if fields[3] == WAITING[protocol]:
                 address, port = fields[1].split(":")
-                found.setdefault(int(port, 16), set()).add(self._address(address))
+                found.setdefault((protocol, int(port, 16)), set()).add(self._address(address))
         return found
 
     @staticmethod
@@ -273,11 +277,11 @@ class Service:
         parts = urlsplit(self.label("health"))
         return f"{parts.scheme}://{parts.netloc}"
 
-    def published(self) -> Iterator[tuple[str, int]]:
-        """Address and port of everything that it is declared to publish."""
+    def published(self) -> Iterator[tuple[str, str, int]]:
+        """Protocol, address and port of everything that it is declared to publish."""
         for port in self.declared.get("ports", []):
-            if port.get("protocol", "tcp") == "tcp" and port.get("published"):
-                yield port.get("host_ip", "0.0.0.0"), int(port["published"])  # noqa: S104
+            if port.get("published"):
+                yield port.get("protocol", "tcp"), port.get("host_ip", "0.0.0.0"), int(port["published"])  # noqa: S104
 
     def run_problem(self) -> str:
         """Say what keeps it from being up and healthy, empty where nothing does.

@@ -75,8 +75,8 @@ def test_published_ports_listen_on_loopback_only(service: Service) -> None:
     chosen = service.deployment.variable("stack_bind_address", "127.0.0.1")
     # A Spark driver on the host has its page on port 4040 too, on the stack's own network, where only containers are.
     inside = service.deployment.variable("stack_network_gateway", "172.30.57.1")
-    for address, port in service.published():
-        listening = service.deployment.listening.get(port, set())
+    for protocol, address, port in service.published():
+        listening = service.deployment.listening.get((protocol, port), set())
         strangers = {unmapped(a) for a in (address, *listening)} - {chosen, inside}
         open_to_others = [a for a in strangers if not is_loopback(a)]
         assert listening, f"{service.name} is to publish port {port}, and nothing listens there"

@@ -82,7 +82,7 @@ def test_the_ports_of_each_profile_are_forwarded() -> None:
     def ports(role: str) -> set[int]:
         defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text()) or {}
         # Vagrant's way through ssh has no UDP.
-        return {value for name, value in defaults.items() if name.endswith("_port") and name != "loki_gelf_port"}
+        return {value for name, value in defaults.items() if name.endswith("_port") and name != "loki_gelf_udp_port"}
 
     forwarded = yaml.safe_load((ROOT / "vagrant.yml").read_text())["ports"]
     profiles = yaml.safe_load((ROOT / "inventories/vagrant/group_vars/all/main.yml").read_text())["vm_profiles"]

@@ -21,7 +21,10 @@ DOCUMENTATION = """
 module: preflight
 short_description: Look at a machine before anything changes, and say everything that stands in the way
 options:
-  ports: {type: dict, required: true, description: Variable name to the port that it publishes.}
+  ports:
+    type: dict
+    required: true
+    description: Variable name to the port that it publishes; C(..._udp_port) is one of UDP, all others are of TCP.
   address: {type: str, required: true, description: The address that ports are published on.}
   project: {type: str, required: true, description: The compose project; what its containers hold is its own.}
   subnet: {type: str, required: true, description: The range of the stack's network.}
@@ -56,7 +59,8 @@ problems:
   returned: always
 """
 
-LISTEN = "0A"
+# The kernel's state of a socket that waits for whoever comes (include/net/tcp_states.h); UDP has no listening.
+WAITING = {"tcp": "0A", "udp": "07"}
 ROUTES = Path("/proc/net/route")
 # What the engine calls the bridges of its networks: they outlast an engine that was stopped.
 ENGINE_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
@@ -73,20 +77,19 @@ MANIFESTS = (
 )
 
 
-def listening_inodes(address: str) -> dict[int, set[str]]:
-    """Return port to socket inodes for what listens where `address` would (proc(5), /proc/net/tcp)."""
+def listening_inodes(address: str) -> dict[tuple[str, int], set[str]]:
+    """Return (protocol, port) to socket inodes for what listens where `address` would (proc(5), /proc/net/tcp)."""
     everywhere = {"00000000", "0" * 32}
     # The kernel prints the address as one number in its own, little-endian, order.
     own = socket.inet_aton(address)[::-1].hex().upper()
-    found: dict[int, set[str]] = {}
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if not Path(table).exists():
-            continue
-        for line in Path(table).read_text().splitlines()[1:]:
+    found: dict[tuple[str, int], set[str]] = {}
+    tables = [(protocol, Path(f"/proc/net/{protocol}{family}")) for protocol in WAITING for family in ("", "6")]
+    for protocol, table in tables:
+        for line in table.read_text().splitlines()[1:] if table.exists() else []:
             fields = line.split()
             local, port = fields[1].rsplit(":", 1)
-            if fields[3] == LISTEN and (local in everywhere or own in everywhere or local == own):
-                found.setdefault(int(port, 16), set()).add(fields[9])
+            if fields[3] == WAITING[protocol] and (local in everywhere or own in everywhere or local == own):
+                found.setdefault((protocol, int(port, 16)), set()).add(fields[9])
     return found
 
 
@@ -104,8 +107,8 @@ def owner_of(inodes: set[str]) -> str:
     return min(holders)[1] if holders else "a process of another user"
 
 
-def containers(module: AnsibleModule) -> dict[int, tuple[str, str]]:
-    """Return port to (container, compose project) for what the engine runs: what it publishes, or has on the host."""
+def containers(module: AnsibleModule) -> dict[tuple[str, int], tuple[str, str]]:
+    """Return (protocol, port) to (container, compose project) for what the engine publishes, or has on the host."""
     if not shutil.which("docker"):
         return {}
     code, ids, _ = module.run_command(["docker", "ps", "--quiet"])
@@ -116,12 +119,13 @@ def containers(module: AnsibleModule) -> dict[int, tuple[str, str]]:
     for container in json.loads(out) if code == 0 else []:
         config, host = container["Config"], container["HostConfig"]
         holder = container["Name"].lstrip("/"), config["Labels"].get("com.docker.compose.project", "")
-        published = (host["PortBindings"] or {}).values()
-        ports = [binding["HostPort"] for bindings in published for binding in bindings or []]
+        # `<port>/<protocol>` inside to where it is published.
+        published = (host["PortBindings"] or {}).items()
+        ports = [(inside, binding["HostPort"]) for inside, bindings in published for binding in bindings or []]
         if host.get("NetworkMode") == "host":
             # Nothing is published: what it listens on is what it says that it exposes.
-            ports += [port.partition("/")[0] for port in config.get("ExposedPorts") or {}]
-        held.update({int(port): holder for port in ports if port})
+            ports += [(inside, inside.partition("/")[0]) for inside in config.get("ExposedPorts") or {}]
+        held.update({(inside.partition("/")[2] or "tcp", int(port)): holder for inside, port in ports if port})
     return held
 
 
@@ -129,19 +133,21 @@ def port_problems(module: AnsibleModule) -> list[str]:
     """Name the ports that somebody else holds, or that two services want."""
     problems = []
     listening, held = listening_inodes(module.params["address"]), containers(module)
-    variables: dict[int, list[str]] = {}
+    variables: dict[tuple[str, int], list[str]] = {}
     for variable, port in module.params["ports"].items():
-        variables.setdefault(int(port), []).append(variable)
-    for port, names in sorted(variables.items()):
+        protocol = "udp" if variable.endswith("_udp_port") else "tcp"
+        variables.setdefault((protocol, int(port)), []).append(variable)
+    for wanted, names in sorted(variables.items(), key=lambda item: item[0][1]):
+        port = wanted[1]
         if len(names) > 1:
             problems.append(f"Port {port} is given to {' and '.join(sorted(names))}: give each its own.")
-        container, project = held.get(port, ("", ""))
+        container, project = held.get(wanted, ("", ""))
         if project == module.params["project"]:
             continue
         if container:
             problems.append(f"Port {port} is used by the container {container}: stop it, or set {names[0]}.")
-        elif port in listening:
-            problems.append(f"Port {port} is used by {owner_of(listening[port])}: stop it, or set {names[0]}.")
+        elif wanted in listening:
+            problems.append(f"Port {port} is used by {owner_of(listening[wanted])}: stop it, or set {names[0]}.")
     return problems
 
 
