@@ -93,13 +93,20 @@ def test_a_service_that_was_new_is_not_started_with_the_old_ones(last_good: Any,
     assert not (stack / "targets/spark.json").exists()
 
 
-def test_secrets_outlive_a_restored_state(last_good: Any, stack: Path) -> None:
+def test_a_secret_is_again_what_it_was_and_a_new_one_stays(last_good: Any, stack: Path) -> None:
+    """The data volume of a new service was made with its secret, and the service is to find it there next time."""
+    (stack / "secrets/password").chmod(0o600)
+    mounted = (stack / "secrets/password").stat().st_ino
     last_good(state="saved")
-    (stack / "secrets/password").write_text("newer\n")
+    (stack / "secrets/password").write_text("wrong\n")
+    (stack / "secrets/of_a_new_service").write_text("new\n")
 
     last_good(state="restored")
 
-    assert (stack / "secrets/password").read_text() == "newer\n"
+    assert (stack / "secrets/password").read_text() == "kept\n"
+    assert (stack / "secrets/password").stat().st_mode & 0o777 == 0o600
+    assert (stack / "secrets/password").stat().st_ino == mounted
+    assert (stack / "secrets/of_a_new_service").read_text() == "new\n"
 
 
 def test_without_a_good_state_there_is_nothing_to_restore(last_good: Any, stack: Path) -> None:

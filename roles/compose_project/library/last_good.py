@@ -32,6 +32,14 @@ found:
 COPY = ".last-good"
 # Directories in which each service has a file.
 SHARED = ("connection.d", "targets")
+# What services were given last. A secret that is new stays: a data volume may have been made with it.
+SECRETS = "secrets"
+
+
+def copy(source: Path, dest: Path) -> None:
+    """Write the file `dest` in place, with the content, mode and owner of `source`."""
+    shutil.copy2(source, dest)
+    shutil.chown(dest, source.stat().st_uid, source.stat().st_gid)
 
 
 def restore(source: Path, dest: Path) -> None:
@@ -41,8 +49,7 @@ def restore(source: Path, dest: Path) -> None:
         if path.is_dir():
             target.mkdir(exist_ok=True)
         else:
-            shutil.copy2(path, target)
-            shutil.chown(target, path.stat().st_uid, path.stat().st_gid)
+            copy(path, target)
     for path in sorted(dest.rglob("*"), reverse=True):
         if not (source / path.relative_to(dest)).exists():
             path.rmdir() if path.is_dir() else path.unlink()
@@ -58,9 +65,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     stack = Path(module.params["stack_dir"])
-    copy = stack / COPY
-    found = copy.is_dir()
-    parts = [path for path in ("compose.yml", "connection.env", *SHARED) if (stack / path).exists()]
+    good = stack / COPY
+    found = good.is_dir()
+    parts = [path for path in ("compose.yml", "connection.env", SECRETS, *SHARED) if (stack / path).exists()]
     if module.check_mode:
         module.exit_json(changed=True, found=found)
     if module.params["state"] == "saved":
@@ -76,14 +83,13 @@ def main() -> None:
                         if path.is_file():
                             destination = new / path.relative_to(stack)
                             destination.parent.mkdir(parents=True, exist_ok=True)
-                            shutil.copy2(path, destination)
-                            shutil.chown(destination, path.stat().st_uid, path.stat().st_gid)
+                            copy(path, destination)
             else:
                 shutil.copy2(stack / name, target)
-        shutil.rmtree(copy, ignore_errors=True)
-        new.rename(copy)
+        shutil.rmtree(good, ignore_errors=True)
+        new.rename(good)
     elif found:
-        for path in copy.iterdir():
+        for path in good.iterdir():
             if path.is_file():
                 shutil.copy2(path, stack / path.name)
                 continue
@@ -94,14 +100,14 @@ def main() -> None:
                     restore(path / part, stack / path.name / part)
             for file in path.glob("*"):
                 if file.is_file():
-                    shutil.copy2(file, stack / path.name / file.name)
+                    copy(file, stack / path.name / file.name)
         for name in SHARED:
             for file in (stack / name).glob("*"):
-                if file.is_file() and not (copy / name / file.name).exists():
+                if file.is_file() and not (good / name / file.name).exists():
                     file.unlink()
         # A service that was not there in the last good state must not be started with it.
         for fragment in stack.glob("[!.]*/compose.yml"):
-            if not (copy / fragment.parent.name).exists():
+            if not (good / fragment.parent.name).exists():
                 shutil.rmtree(fragment.parent)
     module.exit_json(changed=True, found=found)
 

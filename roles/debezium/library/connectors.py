@@ -18,7 +18,7 @@ short_description: Run the declared connectors on Kafka Connect
 description:
   - Registers, updates in place, restarts and resumes connectors until each one and all of its tasks are RUNNING, and
     removes those that this module registered before and that are no longer declared. Others are left alone.
-  - Every new configuration is validated first, by the connector itself (which tries to log in to its database). When
+  - Every configuration is validated first, by the connector itself (which tries to log in to its database). When
     one is refused nothing is changed. When a task fails in spite of that, the configuration that ran before is put
     back, or the new connector removed.
   - Its own connectors carry their name under the key C(cdc.workstation.managed) in their configuration.
@@ -280,7 +280,9 @@ def apply(module: AnsibleModule, connect: Connect) -> dict:
     ]
     result = {"changed": bool(actions), "actions": actions, "diff": diff}
 
-    problems = [text for name, config in changed_ones.items() for text in connect.validation_errors(name, config)]
+    # Of those that are as they were, too: the password that a configuration names may be another, and a task that
+    # cannot log in tries again for ever and is called RUNNING.
+    problems = [text for name, config in wanted.items() for text in connect.validation_errors(name, config)]
     if problems:
         raise ConnectError(listed(problems))
     if module.check_mode:
