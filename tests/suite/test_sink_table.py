@@ -213,6 +213,49 @@ def test_a_batch_that_comes_twice_at_once_counts_once(spark: SparkSession, setti
     assert rows(table.path) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_snapshot_that_is_cut_off_and_begins_again_counts_once_without_a_key(
+    spark: SparkSession, settings: SinkSettings, together: bool
+) -> None:
+    def read(offset: int, snapshot: str) -> Record:
+        return change(offset, 1, "r", at=90, snapshot=snapshot)._replace(key=None)
+
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    cut_off = [read(0, "first"), read(1, "true")]
+    again = [read(2, "first"), read(3, "true"), read(4, "last")]
+    for batch in [cut_off + again] if together else [cut_off, again]:
+        table.apply(spark, 0, batch)
+    assert rows(table.path) == [2, 3, 4]
+
+    # One whose only row is its last is whole each time.
+    table.apply(spark, 0, [read(5, "last")])
+    assert rows(table.path) == [5]
+    assert table.stopped is None
+
+
+def test_a_topic_whose_beginning_kafka_lost_makes_no_table_without_a_snapshot(
+    spark: SparkSession, settings: SinkSettings
+) -> None:
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 5})
+    table.apply(spark, 0, [change(5, 1), change(6, 2)])
+
+    assert "Kafka no longer has the first 5 offsets" in str(table.stopped)
+    assert table.location.open() is None
+    assert dead_offsets(settings) == [5, 6]
+
+    table.apply(spark, 0, [change(7, 1, "r", snapshot="first"), change(8, 2, "r", snapshot="last")])
+    assert table.stopped is None
+    assert rows(table.path) == [7, 8]
+
+    begins = Table(settings.model_copy(update={"table_path": "other_{table}"}), TOPIC)
+    begins.open("topic-1", {0: 7})
+    begins.apply(spark, 0, [change(7, 1, "r", snapshot="first"), change(8, 2, "r", snapshot="last")])
+    assert begins.stopped is None
+    assert rows(begins.path) == [7, 8]
+
+
 def test_a_snapshot_whose_first_rows_kafka_lost_neither_mends_nor_sweeps(
     spark: SparkSession, settings: SinkSettings
 ) -> None:

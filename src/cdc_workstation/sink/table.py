@@ -290,24 +290,25 @@ class Table:
         return records[0].offset
 
     def _check_anew(self, partition: int, records: Sequence[Record]) -> None:
-        """See whether a topic that was made anew goes on before the place where the old one was applied to."""
-        if partition in self._seen or self.state is None or partition in self.state.offsets:
+        """See whether what Kafka has of a topic that was never read goes on from what the table has, if anything."""
+        if partition in self._seen or (self.state is not None and partition in self.state.offsets):
             return
-        floor = self.state.positions.get(partition)
+        floor = self.state.positions.get(partition) if self.state else None
+        first = self.earliest.get(partition, 0)
         for record in records:
             try:
                 found = self.decoder.decode(record)
             except MalformedError:
                 continue
             if isinstance(found, Event):
-                if floor is not None and found.position.after(0) > floor and not self._begins_snapshot(found):
-                    self._stop(
-                        StoppedError(
-                            f"{self.topic} was made anew and starts behind what was applied ({found.source_position}); "
-                            "changes may be missing; take a new snapshot",
-                            heals=True,
-                        )
-                    )
+                missed = ""
+                if floor is not None and found.position.after(0) > floor:
+                    missed = f"{self.topic} was made anew and starts behind what was applied ({found.source_position})"
+                elif self.state is None and first > 0:
+                    missed = f"Kafka no longer has the first {first} offsets of {self.topic}, and there is no table yet"
+                # A snapshot has all; of several partitions one alone has its first row.
+                if missed and not (self._begins_snapshot(found) or (len(self.earliest) > 1 and found.op == "r")):
+                    self._stop(StoppedError(f"{missed}; changes may be missing; take a new snapshot", heals=True))
                 return
 
     def _take(self, found: Event | Tombstone, events: list[Event]) -> None:
@@ -337,14 +338,19 @@ class Table:
             self.stopped = None
             metrics.TABLE_STOPPED.labels(self.name).set(0)
         went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
-        if went_back or (found.begins and self._is_rekeyed(found) and (high is None or found.position >= high)):
+        replaces = self._is_rekeyed(found) and (high is None or found.position >= high)
+        # Its rows have one position, so those of a snapshot that was cut off and begins again look like more of them.
+        replaces = replaces or (high is not None and found.position == high and self._is_keyless(found, events))
+        if went_back or (found.begins and replaces):
             if not found.begins:
                 raise StoppedError(
                     f"the source's log went back: {found.source_position} is newer than what was applied and lies "
                     "before it (a server was replaced, restored, or its logs reset); take a new snapshot",
                     heals=True,
                 )
-            log.warning("%s: a snapshot of another log or by another key replaces what was applied", self.name)
+            log.warning(
+                "%s: a snapshot of another log, by another key or once more replaces what was applied", self.name
+            )
             events.append(replace(found, op="t", key=None, raw=None, resets=True))
         elif high is not None and (
             found.position < high or (found.position == high and self._is_repeated(found, events))
@@ -367,7 +373,12 @@ class Table:
                 known and (self._high is None or self._high.order != found.position.order)
             )
         before = self._before[partition]
-        return before is None or before.op != "r" or before.position.order != found.position.order
+        return (
+            before is None
+            or before.op != "r"
+            or before.position.order != found.position.order
+            or before.snapshot.startswith("last")
+        )
 
     def _is_rekeyed(self, found: Event) -> bool:
         known = self.state.keys if self.state else None
@@ -378,8 +389,11 @@ class Table:
 
         Each of MySQL's changes has a position of its own, unlike the rows of a snapshot and those of PostgreSQL's COPY.
         """
+        return self._is_keyless(found, events) and found.op in "cud" and found.connector != "postgresql"
+
+    def _is_keyless(self, found: Event, events: list[Event]) -> bool:
         keyed = self.state.keyed if self.state else any(event.key is not None for event in events)
-        return not keyed and found.key is None and found.op in "cud" and found.connector != "postgresql"
+        return not keyed and found.key is None
 
     def _apply_all(
         self, spark: SparkSession, partition: int, events: list[Event], dead: list[Dead], last: int | None = None
