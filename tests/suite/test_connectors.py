@@ -76,7 +76,7 @@ def connector(
         "snapshot.mode": "no_data",
     }
     yield name, config
-    connect_client.delete(name)
+    connect_client.remove(name)
     delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
 
 

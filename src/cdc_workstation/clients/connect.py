@@ -114,6 +114,19 @@ class ConnectClient:
             if error.status != requests.codes.not_found:
                 raise
 
+    def remove(self, name: str) -> None:
+        """Stop a connector, wait until its tasks have ended, and remove it; one that does not exist is no error.
+
+        One that is deleted at once has a task for a moment still, which may make a slot or a topic anew.
+
+        Raises:
+            TimeoutError: its tasks do not end.
+        """
+        if name in self.connectors():
+            self.stop(name)
+            self.wait_for(name, "STOPPED")
+            self.delete(name)
+
     def status(self, name: str) -> dict[str, Any]:
         """Return a connector's status: `connector` and `tasks`, each with `state` and, where FAILED, `trace`."""
         status: dict[str, Any] = self._call("GET", _path(name, "status"))
