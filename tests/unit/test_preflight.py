@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import socket
@@ -19,7 +20,7 @@ import pytest
 
 ENOUGH = {"min_memory_mb": 1, "min_disk_mb": 1}
 # What a machine has that has everything: an engine, programs that are found and answer, and no root needed.
-DOCKER_WITH_ALL_IMAGES = 'case "$*" in "image ls"*) echo cdc-workstation/kafka;; esac'
+DOCKER_WITH_ALL_IMAGES = 'case "$*" in "image ls"*) echo cdc-workstation/kafka:4.1.1-0123456789ab;; esac'
 
 
 @pytest.fixture
@@ -93,6 +94,18 @@ def test_a_port_of_the_stacks_own_container_on_the_hosts_network_is_free_for_it(
     environment = program("docker", f"case $1 in ps) echo 1;; inspect) echo '{inspected}';; esac")
 
     assert preflight(_environment=environment, ports={"spark_worker_ui_port": taken_port})["problems"] == []
+
+
+def test_a_port_of_udp_is_not_one_of_tcp(preflight: Any, taken_port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        taken = receiver.getsockname()[1]
+        [problem] = preflight(ports={"loki_gelf_udp_port": taken})["problems"]
+
+        assert problem.startswith(f"Port {taken} is used by ")
+        assert "set loki_gelf_udp_port" in problem
+
+    assert preflight(ports={"loki_gelf_udp_port": taken_port})["problems"] == []
 
 
 def test_a_port_that_two_services_want_is_a_problem(preflight: Any) -> None:
@@ -236,6 +249,7 @@ class Registry:
 
     address: str = ""
     has: set[str] = field(default_factory=set)
+    tags: list[str] = field(default_factory=list)
     asks_for_a_login: bool = False
     asked: list[str] = field(default_factory=list)
 
@@ -248,8 +262,10 @@ def registry() -> Iterator[Registry]:
         def do_GET(self) -> None:
             state.asked.append(self.path)
             self.send_response(401 if state.asks_for_a_login else 200 if self.path in state.has else 404)
-            self.send_header("Content-Length", "0")
+            body = json.dumps({"tags": state.tags}).encode()
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -339,19 +355,24 @@ def test_an_image_without_its_digest_is_a_problem_before_it_is_needed(preflight:
     assert problem == "grafana_image grafana/grafana:latest has no digest: write name:tag@sha256:<64 digits>."
 
 
-def test_nobody_asks_the_hub_for_what_the_engine_has(preflight: Any, registry: Registry) -> None:
-    images = {"kafka": HUB_IMAGES["grafana"]}
+@pytest.mark.parametrize(("has", "problems"), [("12.3.1", 0), ("12.3.0", 1)])
+def test_nobody_asks_the_hub_for_what_the_engine_has(
+    hub_problems: Any, program: Any, nobody: str, has: str, problems: int
+) -> None:
+    """One of an earlier release is not what is wanted."""
+    environment = program("docker", f'case "$*" in "image ls"*) echo cdc-workstation/grafana:{has}-0123456789ab;; esac')
 
-    assert preflight(hub_images=images, image_hub=registry.address)["problems"] == []
-    assert registry.asked == []
+    assert len(hub_problems("grafana", image_hub=nobody, _environment=environment)) == problems
 
 
+@pytest.mark.parametrize(("has", "problems"), [("12.3.1", 0), ("12.3.0", 1)])
 def test_nobody_asks_the_hub_for_what_the_users_registry_has(
-    hub_problems: Any, registry: Registry, nobody: str
+    hub_problems: Any, registry: Registry, nobody: str, has: str, problems: int
 ) -> None:
     registry.has = {"/v2/team/grafana/tags/list"}
+    registry.tags = [f"{has}-0123456789ab"]
 
-    assert hub_problems("grafana", image_hub=nobody, registry=f"{registry.address}/team") == []
+    assert len(hub_problems("grafana", image_hub=nobody, registry=f"{registry.address}/team")) == problems
 
 
 def test_nobody_asks_the_hub_where_nothing_is_built(hub_problems: Any, registry: Registry, nobody: str) -> None:

@@ -213,13 +213,19 @@ def disk_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     ]
 
 
-def missing_images(module: AnsibleModule) -> list[str]:
-    """Return the services that have no image of any version yet."""
-    present = ""
+def present_images(module: AnsibleModule) -> list[str]:
+    """Return the images that the engine has, `<service>:<version>-<digits>` each, without the stack's prefix."""
+    found = ""
     if shutil.which("docker"):
-        _, present, _ = module.run_command(["docker", "image", "ls", "--format", "{{.Repository}}"])
-    repositories = set(present.split())
-    return [s for s in module.params["services"] if f"{module.params['image_prefix']}/{s}" not in repositories]
+        _, found, _ = module.run_command(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"])
+    prefix = f"{module.params['image_prefix']}/"
+    return [image.removeprefix(prefix) for image in found.split() if image.startswith(prefix)]
+
+
+def missing_images(module: AnsibleModule, present: list[str]) -> list[str]:
+    """Return the services that have no image of any version yet."""
+    there = {image.partition(":")[0] for image in present}
+    return [service for service in module.params["services"] if service not in there]
 
 
 def root_problems(module: AnsibleModule) -> list[str]:
@@ -294,8 +300,11 @@ def image_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     return problems
 
 
-def withholds(registry: str, path: str) -> str:
-    """Say why a registry does not give what is at `path` (OCI distribution); empty where it does."""
+def withholds(registry: str, path: str, version: str = "") -> str:
+    """Say why a registry does not give what is at `path` (OCI distribution); empty where it does.
+
+    With `version`, a list of tags is there, and one of them is to be of that version.
+    """
     host, _, prefix = registry.partition("/")
     local = LOOPBACK.fullmatch(host) is not None
     url = "/".join(filter(None, (DEFAULT_HUB.get(host, host), "v2", prefix, path)))
@@ -303,14 +312,18 @@ def withholds(registry: str, path: str) -> str:
     # HTTP on another machine is for the engine to allow (`insecure-registries`), and it says so when it does not.
     for scheme in ("http",) if local else ("https", "http"):
         try:
-            open_url(f"{scheme}://{url}", headers={"Accept": MANIFESTS}, timeout=CONNECT_SECONDS, use_proxy=not local)
-            return ""
+            answer = open_url(
+                f"{scheme}://{url}", headers={"Accept": MANIFESTS}, timeout=CONNECT_SECONDS, use_proxy=not local
+            )
+            if not version or any(tag.startswith(f"{version}-") for tag in json.load(answer)["tags"] or []):
+                return ""
+            reasons.append(f"it has none of {version}")
         except urllib.error.HTTPError as error:
             # The engine may have a login, or gets a token from the hub.
             if error.code == 401:
                 return ""
             reasons.append("it is not there" if error.code == 404 else f"the answer is {error.code}")
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
             reasons.append(str(getattr(error, "reason", error)))
     return reasons[0]
 
@@ -323,7 +336,7 @@ def hub_refusal(hub: str, images: list[str]) -> str:
     return ""
 
 
-def hub_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
+def hub_problems(module: AnsibleModule, present: list[str]) -> list[str]:
     """Ask the hub for what is on hubs alone, unless the engine or the user's registry has the image made of it."""
     hub, registry = (module.params[name].rstrip("/") for name in ("image_hub", "registry"))
     if not REGISTRY.fullmatch(hub):
@@ -336,9 +349,11 @@ def hub_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
             if not PINNED.fullmatch(image)
         ]
         service = role.replace("_", "-")
-        if not module.params["builds"] or service not in missing:
+        pinned = PINNED.fullmatch(images.get(f"{role}_image", ""))
+        version = pinned["tag"] if pinned else ""
+        if not module.params["builds"] or any(image.startswith(f"{service}:{version}-") for image in present):
             continue
-        if REGISTRY.fullmatch(registry) and not withholds(registry, f"{service}/tags/list"):
+        if REGISTRY.fullmatch(registry) and not withholds(registry, f"{service}/tags/list", version):
             continue
         if refusal := hub_refusal(hub, list(images.values())):
             profile = next((name for name, roles in module.params["profiles"].items() if role in roles), role)
@@ -375,7 +390,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    missing = missing_images(module)
+    present = present_images(module)
+    missing = missing_images(module, present)
     problems = [
         *memory_problems(module),
         *disk_problems(module, missing),
@@ -384,7 +400,7 @@ def main() -> None:
         *root_problems(module),
         *registry_problems(module, missing),
         *image_problems(module, missing),
-        *hub_problems(module, missing),
+        *hub_problems(module, present),
     ]
     module.exit_json(changed=False, problems=problems)
 
