@@ -153,6 +153,24 @@ def test_a_tombstone_that_kafka_no_longer_has_is_not_missed(
     assert rows(table.path) == [0, 4]
 
 
+def test_a_tombstone_alone_is_one_also_where_reading_has_just_started_anew(
+    spark: SparkSession, settings: SinkSettings
+) -> None:
+    """As for each table when a topic is made anew."""
+    table = Table(settings, TOPIC)
+    table.open("topic-1", {0: 0})
+    table.apply(spark, 0, [change(0, 1), change(1, 2)])
+    assert table.open("topic-1", {0: 0}) == {0: 2}
+
+    table.apply(spark, 0, [tombstone(2, 1), change(3, 3), change(4, 3, "d")])
+    assert rows(table.path) == [1]
+    assert table.open("topic-1", {0: 0}) == {0: 5}
+
+    # The one of the delete before it, and not of the row that has come back.
+    table.apply(spark, 0, [tombstone(5, 3), change(6, 3)])
+    assert rows(table.path) == [1, 6]
+
+
 def test_a_change_that_kafka_no_longer_has_stops_the_table(spark: SparkSession, settings: SinkSettings) -> None:
     table = Table(settings, TOPIC)
     table.open("topic-1", {0: 0})
@@ -241,7 +259,7 @@ def test_a_topic_whose_beginning_kafka_lost_makes_no_table_without_a_snapshot(
     table.open("topic-1", {0: 5})
     table.apply(spark, 0, [change(5, 1), change(6, 2)])
 
-    assert "Kafka no longer has the first 5 offsets" in str(table.stopped)
+    assert "Kafka no longer has offsets 0 to 4" in str(table.stopped)
     assert table.location.open() is None
     assert dead_offsets(settings) == [5, 6]
 

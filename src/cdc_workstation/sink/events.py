@@ -105,7 +105,7 @@ class Event:
     begins: bool = False
     """Whether it is the first row of a snapshot."""
     resets: bool = False
-    """Whether a complete snapshot of another log begins here: what was applied before counts no more."""
+    """Whether a complete snapshot begins here that replaces what was applied before."""
 
     @property
     def is_delete(self) -> bool:

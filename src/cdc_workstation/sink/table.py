@@ -203,12 +203,12 @@ class Table:
             topic_id: Kafka's id of the topic.
             earliest: the partitions, each with the first offset that Kafka still has.
         """
+        seen, before = (self._seen, self._before) if topic_id == self.topic_id else ({}, {})
         self.topic_id = topic_id
         self.earliest = earliest
         self.stopped = None
         self.columns = None
         self._seen = {}
-        self._before = {}
         self._dead = {}
         self._commits = 0
         self.state = State.read(self.location, self.topic, topic_id, list(earliest))
@@ -217,6 +217,12 @@ class Table:
             metrics.TABLE_VERSION.labels(self.name).set(self.state.version)
         applied = self.state.offsets if self.state else {}
         self._start = {partition: max(applied.get(partition, -1) + 1, first) for partition, first in earliest.items()}
+        # Where reading goes on right behind what was read last, what came before is known as if it had not stopped.
+        self._before = {
+            partition: event
+            for partition, event in before.items()
+            if event is not None and event.record.offset == seen.get(partition) == self._start.get(partition, 0) - 1
+        }
         return self._start
 
     @property
@@ -304,8 +310,8 @@ class Table:
                 missed = ""
                 if floor is not None and found.position.after(0) > floor:
                     missed = f"{self.topic} was made anew and starts behind what was applied ({found.source_position})"
-                elif self.state is None and first > 0:
-                    missed = f"Kafka no longer has the first {first} offsets of {self.topic}, and there is no table yet"
+                elif floor is None and first > 0:
+                    missed = f"Kafka no longer has offsets 0 to {first - 1} of {self.topic}, never applied"
                 # A snapshot has all; of several partitions one alone has its first row.
                 if missed and not (self._begins_snapshot(found) or (len(self.earliest) > 1 and found.op == "r")):
                     self._stop(StoppedError(f"{missed}; changes may be missing; take a new snapshot", heals=True))
@@ -340,7 +346,9 @@ class Table:
         went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
         replaces = self._is_rekeyed(found) and (high is None or found.position >= high)
         # Its rows have one position, so those of a snapshot that was cut off and begins again look like more of them.
-        replaces = replaces or (high is not None and found.position == high and self._is_keyless(found, events))
+        # Of several partitions each has some of them, and what one begins says nothing about the others.
+        if len(self.earliest) == 1 and high is not None and found.position == high:
+            replaces = replaces or self._is_keyless(found, events)
         if went_back or (found.begins and replaces):
             if not found.begins:
                 raise StoppedError(
