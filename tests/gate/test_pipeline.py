@@ -83,16 +83,19 @@ def test_rows_of_the_sample_tables_are_in_delta(service: Service) -> None:
     addresses = deployment.host.file(f"{deployment.directory}/connection.env").content_string
     database = re.search(r"^MYSQL_DATABASE=(.*)$", addresses, re.MULTILINE)
     samples = {"mysql": f"{database[1] if database else ''}.products", "postgres": "public.customers"}
-    topics = []
-    if debezium := deployment.services.get("debezium"):
-        registered = registered_connectors(deployment)
-        for name, connector in deployment.get_json(f"{debezium.address}/connectors?expand=info").items():
-            config = connector["info"]["config"]
-            if name in registered and config.get("database.hostname") in samples:
-                topics.append(f"{config['topic.prefix']}.{samples[config['database.hostname']]}")
-    wanted = {sink.location_of(topic).name for topic in topics if re.fullmatch(sink.topics, topic)}
+    debezium = deployment.services.get("debezium")
+    registered = registered_connectors(deployment) if debezium else []
 
     def problem() -> str:
+        connectors = deployment.get_json(f"{debezium.address}/connectors?expand=info") if debezium else {}
+        configs = [connectors[name]["info"]["config"] for name in registered if name in connectors]
+        topics = [
+            f"{config['topic.prefix']}.{table}"
+            for config in configs
+            for host, table in samples.items()
+            if config.get("database.hostname") == host
+        ]
+        wanted = {sink.location_of(topic).name for topic in topics if re.fullmatch(sink.topics, topic)}
         metrics = deployment.get(f"{service.address}/metrics")
         missing = wanted - set(re.findall(r'^cdc_sink_table_version\{table="([^"]+)"\} \d', metrics, re.MULTILINE))
         return f"delta-sink has not written {', '.join(sorted(missing))} below {sink.tables}" if missing else ""

@@ -109,6 +109,30 @@ def test_a_secret_is_again_what_it_was_and_a_new_one_stays(last_good: Any, stack
     assert (stack / "secrets/of_a_new_service").read_text() == "new\n"
 
 
+def test_a_state_that_is_saved_already_is_not_saved_again(last_good: Any, stack: Path) -> None:
+    assert last_good(state="saved")["changed"]
+    assert not last_good(state="saved")["changed"]
+
+    (stack / "targets/kafka.json").write_text("[1]\n")
+
+    assert last_good(state="saved")["changed"]
+    assert not last_good(state="saved")["changed"]
+
+
+def test_what_clients_on_the_host_were_given_goes_with_the_secrets(last_good: Any, stack: Path) -> None:
+    clients = [stack / "mysql_client/client.cnf", stack / "kafka/host-conf/client.properties"]
+    for path in clients:
+        path.parent.mkdir()
+        path.write_text("kept\n")
+    last_good(state="saved")
+    for path in clients:
+        path.write_text("wrong\n")
+
+    last_good(state="restored")
+
+    assert [path.read_text() for path in clients] == ["kept\n", "kept\n"]
+
+
 def test_without_a_good_state_there_is_nothing_to_restore(last_good: Any, stack: Path) -> None:
     before = files(stack)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Keep a copy of the files with which all services were healthy, and bring it back."""
+"""Keep a copy of the files and secrets with which all services were healthy, and bring it back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
 module: last_good
-short_description: Keep a copy of the files with which all services were healthy, and bring it back
+short_description: Keep a copy of the files and secrets with which all services were healthy, and bring it back
+description:
+  - Secrets that have come since stay, because the data volume of a new service may have been made with one.
+  - Saving a state that is saved already changes nothing.
 options:
   stack_dir: {type: path, required: true, description: The stack's directory.}
   state: {type: str, required: true, choices: [saved, restored], description: What to do.}
@@ -32,14 +35,25 @@ found:
 COPY = ".last-good"
 # Directories in which each service has a file.
 SHARED = ("connection.d", "targets")
-# What services were given last. A secret that is new stays: a data volume may have been made with it.
-SECRETS = "secrets"
+# Directories of which nothing is removed: what services were given, and what was written for clients on the host.
+KEPT = ("secrets", "mysql_client")
+# What is rendered of a service: its directory may also hold what was derived from its image.
+RENDERED = ("config", "private", "etc", "host-conf")
 
 
 def copy(source: Path, dest: Path) -> None:
     """Write the file `dest` in place, with the content, mode and owner of `source`."""
     shutil.copy2(source, dest)
     shutil.chown(dest, source.stat().st_uid, source.stat().st_gid)
+
+
+def contents(directory: Path) -> dict[Path, tuple[bytes, int]]:
+    """Return the path of each file below `directory` with what it holds and its mode."""
+    return {
+        path.relative_to(directory): (path.read_bytes(), path.stat().st_mode)
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
 def restore(source: Path, dest: Path) -> None:
@@ -67,7 +81,7 @@ def main() -> None:
     stack = Path(module.params["stack_dir"])
     good = stack / COPY
     found = good.is_dir()
-    parts = [path for path in ("compose.yml", "connection.env", SECRETS, *SHARED) if (stack / path).exists()]
+    parts = [path for path in ("compose.yml", "connection.env", *KEPT, *SHARED) if (stack / path).exists()]
     if module.check_mode:
         module.exit_json(changed=True, found=found)
     if module.params["state"] == "saved":
@@ -77,8 +91,7 @@ def main() -> None:
         for name in parts + [path.parent.name for path in stack.glob("[!.]*/compose.yml")]:
             target = new / name
             if (stack / name).is_dir():
-                # Only what is rendered: a service's directory may also hold what was derived from its image.
-                for part in ("", "config", "private", "etc"):
+                for part in ("", *RENDERED):
                     for path in (stack / name / part).rglob("*") if part else (stack / name).glob("*"):
                         if path.is_file():
                             destination = new / path.relative_to(stack)
@@ -86,6 +99,9 @@ def main() -> None:
                             copy(path, destination)
             else:
                 shutil.copy2(stack / name, target)
+        if contents(new) == contents(good):
+            shutil.rmtree(new)
+            module.exit_json(changed=False, found=found)
         shutil.rmtree(good, ignore_errors=True)
         new.rename(good)
     elif found:
@@ -94,7 +110,7 @@ def main() -> None:
                 shutil.copy2(path, stack / path.name)
                 continue
             (stack / path.name).mkdir(exist_ok=True)
-            for part in ("config", "private", "etc"):
+            for part in RENDERED:
                 if (path / part).is_dir():
                     (stack / path.name / part).mkdir(exist_ok=True)
                     restore(path / part, stack / path.name / part)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 
@@ -33,6 +34,7 @@ options:
       name: {type: str, required: true, description: The connector's name.}
       config: {type: dict, required: true, description: Its configuration; values are made strings.}
   timeout: {type: int, default: 90, description: Seconds until all of it must be done.}
+  names: {type: path, description: A file to which the names of the declared connectors are written, as a JSON list.}
 author: cdc-workstation
 """
 
@@ -60,6 +62,8 @@ PATIENCE = "driver.autoReconnect"
 POLL_SECONDS = 0.25
 # A task may fail right after it came up; one that ran this long has its connection.
 SETTLE_SECONDS = 1.0
+# A database elsewhere may be away for a moment, when its connector tries again, too.
+AWAY_SECONDS = 20.0
 SENSITIVE = re.compile(r"password|secret|credential|token|jaas", re.IGNORECASE)
 
 
@@ -280,9 +284,16 @@ def apply(module: AnsibleModule, connect: Connect) -> dict:
     ]
     result = {"changed": bool(actions), "actions": actions, "diff": diff}
 
-    # Of those that are as they were, too: the password that a configuration names may be another, and a task that
-    # cannot log in tries again for ever and is called RUNNING.
-    problems = [text for name, config in wanted.items() for text in connect.validation_errors(name, config)]
+    problems = [text for name, config in changed_ones.items() for text in connect.validation_errors(name, config)]
+    # Those that are as they were, too: the password that a configuration names may be another, and a task that cannot
+    # log in tries again for ever and is called RUNNING.
+    for name in wanted.keys() - changed_ones.keys():
+        patience = time.monotonic() + AWAY_SECONDS
+        while found := connect.validation_errors(name, wanted[name]):
+            if time.monotonic() > patience or connect.expired() or module.check_mode:
+                problems += found
+                break
+            time.sleep(POLL_SECONDS)
     if problems:
         raise ConnectError(listed(problems))
     if module.check_mode:
@@ -323,6 +334,18 @@ def put_back(connect: Connect, name: str, previous: dict[str, str] | None) -> st
     return "Its configuration of before was put back and runs."
 
 
+def written(module: AnsibleModule, path: Path, text: str) -> bool:
+    """Write a file in one step where it differs; tell whether it did."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    if not module.check_mode:
+        path.parent.mkdir(exist_ok=True)
+        new = path.with_suffix(".new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    return True
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -338,12 +361,17 @@ def main() -> None:
                 },
             },
             "timeout": {"type": "int", "default": 90},
+            "names": {"type": "path"},
         },
         supports_check_mode=True,
     )
     connect = Connect(module.params["url"], 5 if module.check_mode else module.params["timeout"])
     try:
-        module.exit_json(**apply(module, connect))
+        result = apply(module, connect)
+        if module.params["names"]:
+            names = json.dumps(sorted(connector["name"] for connector in module.params["connectors"]))
+            result["changed"] |= written(module, Path(module.params["names"]), f"{names}\n")
+        module.exit_json(**result)
     except ConnectError as error:
         module.fail_json(msg=str(error))
 
