@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dashboards.pipeline import TESTS
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +48,24 @@ def test_alerts_of_tests_are_hidden_unless_somebody_asks(dashboards: list[dict[s
 
     assert hidden["current"]["text"] == "hidden"
     assert all('environment!~"$hidden"' in expr for expr in asked if "ALERTS" in expr)
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        ("test", True),
+        ("cdcdb_test_0123456789ab.orders", True),
+        ("test_0123456789ab.orders", True),
+        ("cdcdb.cdc_0123456789ab", True),
+        ("public.t_0123456789ab", True),
+        ("test-0123456789ab", True),
+        ("test_0123456789ab", True),
+        ("cdcdb.products", False),
+        ("mysql-cdcdb", False),
+        ("cdcdb.latest_0123456789ab", False),
+        ("contest_0123456789ab", False),
+        ("", False),
+    ],
+)
+def test_what_tests_make_is_known_by_its_name(value: str, hidden: bool) -> None:
+    assert bool(re.fullmatch(TESTS, value)) is hidden
