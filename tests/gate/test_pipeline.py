@@ -11,6 +11,9 @@ from deployment import Deployment, Service
 
 from cdc_workstation.sink.settings import SinkSettings
 
+# Databases that the suite makes. One that was killed leaves tables that it had stopped; its next run removes them.
+TESTS = re.compile(r"(cdcdb_)?test_[0-9a-f]{12}\.")
+
 
 @pytest.mark.only("spark-master")
 def test_expected_spark_workers_are_alive(service: Service, other_deployments: list[Deployment]) -> None:
@@ -66,6 +69,7 @@ def test_the_sink_applies_changes_to_every_table(service: Service) -> None:
     def problem() -> str:
         metrics = service.deployment.get(f"{service.address}/metrics")
         stopped = re.findall(r'^cdc_sink_table_stopped\{table="([^"]+)"\} 1', metrics, re.MULTILINE)
+        stopped = [table for table in stopped if not TESTS.match(table)]
         if stopped:
             return f"delta-sink takes no more changes of {', '.join(stopped)}: its log and the dead letters say why"
         return "" if "\ncdc_sink_ready 1" in metrics else "delta-sink is not ready: no canary row has reached Delta"
