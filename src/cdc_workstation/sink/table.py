@@ -344,12 +344,7 @@ class Table:
             self.stopped = None
             metrics.TABLE_STOPPED.labels(self.name).set(0)
         went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
-        replaces = self._is_rekeyed(found) and (high is None or found.position >= high)
-        # Its rows have one position, so those of a snapshot that was cut off and begins again look like more of them.
-        # Of several partitions each has some of them, and what one begins says nothing about the others.
-        if len(self.earliest) == 1 and high is not None and found.position == high:
-            replaces = replaces or self._is_keyless(found, events)
-        if went_back or (found.begins and replaces):
+        if went_back or (found.begins and self._replaces(found, events)):
             if not found.begins:
                 raise StoppedError(
                     f"the source's log went back: {found.source_position} is newer than what was applied and lies "
@@ -387,6 +382,14 @@ class Table:
             or before.position.order != found.position.order
             or before.snapshot.startswith("last")
         )
+
+    def _replaces(self, found: Event, events: list[Event]) -> bool:
+        """Whether the snapshot that begins takes the place of what was applied, by another key or a second time."""
+        if self._is_rekeyed(found):
+            return self._high is None or found.position >= self._high
+        # Its rows have one position, so those of a snapshot that was cut off and begins again look like more of them.
+        # Of several partitions each has some of them, and what one begins says nothing about the others.
+        return len(self.earliest) == 1 and found.position == self._high and self._is_keyless(found, events)
 
     def _is_rekeyed(self, found: Event) -> bool:
         known = self.state.keys if self.state else None
