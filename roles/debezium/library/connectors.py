@@ -284,16 +284,18 @@ def apply(module: AnsibleModule, connect: Connect) -> dict:
     ]
     result = {"changed": bool(actions), "actions": actions, "diff": diff}
 
-    problems = [text for name, config in changed_ones.items() for text in connect.validation_errors(name, config)]
-    # Those that are as they were, too: the password that a configuration names may be another, and a task that cannot
-    # log in tries again for ever and is called RUNNING.
-    for name in wanted.keys() - changed_ones.keys():
-        patience = time.monotonic() + AWAY_SECONDS
-        while found := connect.validation_errors(name, wanted[name]):
-            if time.monotonic() > patience or connect.expired() or module.check_mode:
-                problems += found
+    problems = []
+    for name, config in wanted.items():
+        # Those that are as they were, too: the password that a configuration names may be another, and a task that
+        # cannot log in tries again for ever and is called RUNNING.
+        patient = name not in changed_ones and not module.check_mode
+        deadline = time.monotonic() + AWAY_SECONDS if patient else 0
+        while (found := connect.validation_errors(name, config)) and time.monotonic() < deadline:
+            if connect.expired():
                 break
+            # Nothing tells that a database has come back: it is asked.
             time.sleep(POLL_SECONDS)
+        problems += found
     if problems:
         raise ConnectError(listed(problems))
     if module.check_mode:
