@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from urllib.parse import urlsplit
@@ -136,6 +137,7 @@ def test_prometheus_has_its_alertmanager(service: Service) -> None:
     service.deployment.expect_none(problem)
 
 
+@functools.cache
 def registered_connectors(deployment: Deployment) -> list[str]:
     """Return the names of the connectors that the role registered. Connect forgets one that somebody removes."""
     written = deployment.host.file(f"{deployment.directory}/debezium/registered/connectors.json")

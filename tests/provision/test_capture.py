@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient
 from conftest import SmallStack, docker
@@ -76,11 +77,12 @@ def wait_for_product(sku: str) -> None:
 
 
 def wait_for_slot(stack: SmallStack) -> None:
-    """Return once the slot is being read."""
-    deadline = time.monotonic() + 60
-    while set(slots(stack).values()) != {True}:
-        assert time.monotonic() < deadline, slots(stack)
-        time.sleep(0.2)
+    """Return once the slot is being read; raise with what the slots are where that takes more than a minute."""
+    Retrying(
+        retry=retry_if_not_result(lambda found: set(found.values()) == {True}),
+        stop=stop_after_delay(60),
+        wait=wait_fixed(0.2),
+    )(slots, stack)
 
 
 def connector() -> tuple[str, str]:

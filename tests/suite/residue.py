@@ -158,7 +158,7 @@ class Residue:
 
     def _delete_connector(self, name: str) -> None:
         with ConnectClient(self._settings.debezium_url or "") as client:
-            client.delete(name)
+            client.remove(name)
 
     def _topics(self) -> set[str]:
         admin = AdminClient({"bootstrap.servers": self._settings.kafka_bootstrap_servers or "", "log_level": 2})
