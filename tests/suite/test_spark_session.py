@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +62,24 @@ def test_a_function_runs_through_connect(spark_connect_session: SparkSession, de
     frame = spark_connect_session.read.format("delta").load(delta_table.path)
     rows = frame.select(udf(lambda value: f"{value}!", "string")("id").alias("shouted")).collect()
     assert sorted(row.shouted for row in rows) == ["0!", "1!", "2!"]
+
+
+def test_processes_start_beside_a_connect_session(spark_connect_session: SparkSession) -> None:
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            spark_connect_session.range(1).count()
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            # As the classic session starts its JVM: code before exec() makes Python fork().
+            started = [subprocess.Popen(["true"], preexec_fn=lambda: None).wait() for _ in range(100)]
+        finally:
+            stop.set()
+        asking.result()
+    assert not any(started)
 
 
 def test_one_table_serves_both_sessions_and_delta_rs(
