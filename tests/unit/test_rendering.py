@@ -272,6 +272,18 @@ def test_the_sink_on_a_cluster_knows_where_its_tables_are_and_is_found_by_execut
     assert [f"127.0.0.11:{port}:{port}" for port in ports] == sink["ports"][1:]
 
 
+@pytest.mark.parametrize(
+    ("settings", "has_executors"), [({}, False), ({"spark_connect_master": "spark://spark-master:7077"}, True)]
+)
+def test_connect_knows_the_class_path_of_executors_where_it_has_some(
+    settings: dict[str, Any], has_executors: bool, tmp_path: Path
+) -> None:
+    # Where it runs tasks itself, each session would open all jars of it.
+    directory = declare(tmp_path, ["spark"], **settings).directory
+    properties = (directory / "spark/private/spark-defaults.conf").read_text()
+    assert ("spark.executor.extraClassPath" in properties) is has_executors
+
+
 def test_workers_on_other_hosts_are_scraped_where_they_listen(tmp_path: Path) -> None:
     directory = declare(tmp_path, ["spark"], **CLUSTER, spark_worker_ui_port=28081).directory
     groups = json.loads((directory / "targets/spark.json").read_text())
