@@ -1,8 +1,9 @@
-"""Turns between the workers of a run: a test that restarts a service has the stack alone, all others share it."""
+"""Who may work on a stack: one run of tests at a time, and in it the workers by turns."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -11,6 +12,30 @@ from pathlib import Path
 import pytest
 
 from cdc_workstation.settings import get_settings
+
+
+def claim(config: pytest.Config) -> None:
+    """Keep the stack for this run; end the run where another one has it.
+
+    What a second run makes would look like what the first one left behind, which is removed.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    # To be read and written from the first byte, and made where it is not there.
+    lock = _lock_file("run").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        pytest.exit(
+            f"Another run of tests (process {lock.read()}) works on this stack, and each would remove what the other "
+            "makes. Let it end first.",
+            returncode=pytest.ExitCode.USAGE_ERROR,
+        )
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    config.add_cleanup(lock.close)
 
 
 def is_alone(item: pytest.Item | None) -> bool:
@@ -43,9 +68,11 @@ class Turns:
 
     def _take(self, mode: int) -> None:
         # Two locks: who wants the stack alone takes the first, so that newcomers queue behind it.
-        directory = Path(tempfile.gettempdir())
-        name = get_settings().compose_project_name
-        lock = self._held.enter_context((directory / f"{name}.lock").open("a"))
-        with (directory / f"{name}.queue").open("a") as queue:
+        lock = self._held.enter_context(_lock_file("lock").open("a"))
+        with _lock_file("queue").open("a") as queue:
             fcntl.flock(queue, fcntl.LOCK_EX)
             fcntl.flock(lock, mode)
+
+
+def _lock_file(what: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"{get_settings().compose_project_name}.{what}"

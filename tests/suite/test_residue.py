@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -104,20 +105,17 @@ Residue.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}})
 """
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_that_is_interrupted_removes_what_it_made(
-    workers: int, name: str, tmp_path: Path, mysql_connection: MySQLConnectionAbstract
-) -> None:
-    (tmp_path / "test_cut_short.py").write_text(CUT_SHORT.format(name=name))
-    (tmp_path / "narrow.py").write_text(NARROW.format(name=name))
+def run_apart(directory: Path, name: str, tests: str, workers: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run tests with the suite's conftest, in a terminal and with locks of their own: no run waits for the other."""
+    (directory / "test_apart.py").write_text(tests.format(name=name))
+    (directory / "narrow.py").write_text(NARROW.format(name=name))
     suite = Path(__file__).parent
     plugins = ("narrow", "conftest", "no:cacheprovider")
-    run = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", *(f"-p{one}" for one in plugins), "--rootdir=.", f"--numprocesses={workers}"],
-        cwd=tmp_path,
+        cwd=directory,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(suite), *sys.path]), "TMPDIR": str(tmp_path)},
-        # A terminal of its own, and locks: its workers do not wait for those of this run, nor these for them.
+        | {"PYTHONPATH": os.pathsep.join([str(directory), str(suite), *sys.path]), "TMPDIR": str(directory)},
         start_new_session=True,
         capture_output=True,
         text=True,
@@ -125,12 +123,31 @@ def test_a_run_that_is_interrupted_removes_what_it_made(
         timeout=120,
     )
 
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_is_interrupted_removes_what_it_made(
+    workers: int, name: str, tmp_path: Path, mysql_connection: MySQLConnectionAbstract
+) -> None:
+    run = run_apart(tmp_path, name, CUT_SHORT, workers)
+
     assert run.returncode == pytest.ExitCode.INTERRUPTED, run.stdout + run.stderr
     assert "removed after the interrupt" in run.stdout
     assert f"MySQL tables: {name}" in run.stdout
     with mysql_connection.cursor() as cursor:
         cursor.execute("SHOW TABLES LIKE %s", (name,))
         assert cursor.fetchall() == []
+
+
+def test_a_second_run_on_the_stack_is_refused(name: str, stack_settings: Settings, tmp_path: Path) -> None:
+    with (tmp_path / f"{stack_settings.compose_project_name}.run").open("w") as lock:
+        lock.write("4711")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = run_apart(tmp_path, name, "def test_nothing(): pass")
+
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR, run.stdout + run.stderr
+    assert "Another run of tests (process 4711) works on this stack" in run.stderr
+    assert "1 passed" in run_apart(tmp_path, name, "def test_nothing(): pass").stdout
 
 
 @pytest.mark.parametrize(
