@@ -126,7 +126,7 @@ class Decoder:
     """Turns records into events; schemas are parsed once for each version of a table."""
 
     def __init__(self, limit: int = 4096) -> None:
-        self._schemas: dict[bytes, tuple[RowSchema | None, str]] = {}
+        self._schemas: dict[bytes, RowSchema | None] = {}
         self._keys: dict[bytes, RowSchema] = {}
         self._limit = limit
 
@@ -210,8 +210,8 @@ class Decoder:
                 raise MalformedError("unknown_type", str(error)) from error
             except (KeyError, TypeError) as error:
                 raise MalformedError("unknown_envelope", f"the schema cannot be read: {error}") from error
-            self._schemas[prefix] = (schema, "")
-        return payload, self._schemas[prefix][0]
+            self._schemas[prefix] = schema
+        return payload, self._schemas[prefix]
 
 
 def _split(raw: bytes) -> tuple[bytes, Any]:
