@@ -374,6 +374,39 @@ def test_stopped_connector_resumes_where_it_was_with_nothing_lost(
     assert {event.op for event in seen} == {"c"}
 
 
+def test_a_connector_that_had_nothing_to_do_starts_again_without_a_new_snapshot(
+    execute: Callable[..., Any],
+    postgres_table: Table,
+    own_postgres_connector: Connector,
+    connect_client: ConnectClient,
+    events_of: Events,
+) -> None:
+    table = postgres_table("id int PRIMARY KEY")
+    name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+    events = events_of(table, prefix=prefix, from_beginning=True)
+    execute(f"INSERT INTO {table} VALUES (1)")
+    assert events.next().key == {"id": 1}
+    [written] = execute("SELECT (pg_current_wal_lsn() - '0/0')::bigint").fetchone()
+
+    def keeps() -> int:
+        [position] = execute(
+            "SELECT (restart_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s", (prefix,)
+        ).fetchone()
+        return int(position)
+
+    # The server lets go of the log up to there.
+    Retrying(
+        retry=retry_if_result(lambda position: position <= written), stop=stop_after_delay(120), wait=wait_fixed(1)
+    )(keeps)
+    connect_client.stop(name)
+    connect_client.wait_for(name, "STOPPED")
+    execute(f"INSERT INTO {table} VALUES (2)")
+    connect_client.resume(name)
+
+    following = events.next()
+    assert (following.op, following.key) == ("c", {"id": 2})
+
+
 def test_lost_slot_is_answered_by_a_new_snapshot(
     execute: Callable[..., Any],
     postgres_connection: Connection,
