@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient
@@ -27,6 +27,7 @@ Connection = psycopg.Connection[Any]
 Connector = Callable[[Mapping[str, str]], tuple[str, str]]
 Events = Callable[..., ChangeEvents]
 Table = Callable[..., str]
+Follow = Callable[[int], tuple[str, str, str, ChangeEvents]]
 
 
 @pytest.fixture
@@ -43,6 +44,39 @@ def events_of(change_events: Events) -> Events:
         return change_events(table, database="public", **options)
 
     return read
+
+
+@pytest.fixture
+def follow(
+    execute: Callable[..., Any], postgres_table: Table, own_postgres_connector: Connector, events_of: Events
+) -> Follow:
+    """Make a table with one row, and a connector for it: both names, the slot's, and events from the snapshot on."""
+
+    def make(row: int) -> tuple[str, str, str, ChangeEvents]:
+        table = postgres_table("id int PRIMARY KEY")
+        execute(f"INSERT INTO {table} VALUES ({row})")
+        name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+        return table, name, prefix, events_of(table, prefix=prefix, from_beginning=True)
+
+    return make
+
+
+def bytes_behind(execute: Callable[..., Any], slot: str, position: str, goal: str) -> Decimal:
+    """Wait until a position of a slot has come to a place in the log; return what it lacks after 90 s."""
+    statement = sql.SQL(
+        "SELECT greatest(0, pg_wal_lsn_diff(%s, {})) FROM pg_replication_slots WHERE slot_name = %s"
+    ).format(sql.Identifier(position))
+
+    def lag() -> Decimal:
+        [lacking] = execute(statement, (goal, slot)).fetchone()
+        return Decimal(lacking)
+
+    return Retrying(
+        retry=retry_if_result(lambda lacking: lacking > 0),
+        stop=stop_after_delay(90),
+        wait=wait_fixed(0.5),
+        retry_error_callback=lambda attempt: attempt.outcome.result(),
+    )(lag)
 
 
 def test_snapshot_reads_the_rows_that_were_there_before_the_connector(
@@ -346,16 +380,9 @@ def test_table_without_a_key_is_captured_with_full_replica_identity_and_refused_
 
 
 def test_stopped_connector_resumes_where_it_was_with_nothing_lost(
-    execute: Callable[..., Any],
-    postgres_table: Table,
-    own_postgres_connector: Connector,
-    connect_client: ConnectClient,
-    events_of: Events,
+    execute: Callable[..., Any], follow: Follow, connect_client: ConnectClient
 ) -> None:
-    table = postgres_table("id int PRIMARY KEY")
-    execute(f"INSERT INTO {table} VALUES (0)")
-    name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
-    events = events_of(table, prefix=prefix, from_beginning=True)
+    table, name, _, events = follow(0)
     execute(f"INSERT INTO {table} VALUES (1)")
     assert [event.op for event in events.take(2)] == ["r", "c"]
 
@@ -375,29 +402,14 @@ def test_stopped_connector_resumes_where_it_was_with_nothing_lost(
 
 
 def test_a_connector_that_had_nothing_to_do_starts_again_without_a_new_snapshot(
-    execute: Callable[..., Any],
-    postgres_table: Table,
-    own_postgres_connector: Connector,
-    connect_client: ConnectClient,
-    events_of: Events,
+    execute: Callable[..., Any], follow: Follow, connect_client: ConnectClient
 ) -> None:
-    table = postgres_table("id int PRIMARY KEY")
-    name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
-    events = events_of(table, prefix=prefix, from_beginning=True)
+    table, name, slot, events = follow(0)
     execute(f"INSERT INTO {table} VALUES (1)")
-    assert events.next().key == {"id": 1}
-    [written] = execute("SELECT (pg_current_wal_lsn() - '0/0')::bigint").fetchone()
-
-    def keeps() -> int:
-        [position] = execute(
-            "SELECT (restart_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s", (prefix,)
-        ).fetchone()
-        return int(position)
-
+    assert [event.op for event in events.take(2)] == ["r", "c"]
+    [behind_it] = execute("SELECT pg_current_wal_lsn() + 1").fetchone()
     # The server lets go of the log up to there.
-    Retrying(
-        retry=retry_if_result(lambda position: position <= written), stop=stop_after_delay(120), wait=wait_fixed(1)
-    )(keeps)
+    assert bytes_behind(execute, slot, "restart_lsn", behind_it) == 0
     connect_client.stop(name)
     connect_client.wait_for(name, "STOPPED")
     execute(f"INSERT INTO {table} VALUES (2)")
@@ -410,21 +422,16 @@ def test_a_connector_that_had_nothing_to_do_starts_again_without_a_new_snapshot(
 def test_lost_slot_is_answered_by_a_new_snapshot(
     execute: Callable[..., Any],
     postgres_connection: Connection,
-    postgres_table: Table,
-    own_postgres_connector: Connector,
+    follow: Follow,
     connect_client: ConnectClient,
-    events_of: Events,
 ) -> None:
-    table = postgres_table("id int PRIMARY KEY")
-    execute(f"INSERT INTO {table} VALUES (1)")
-    name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
-    events = events_of(table, prefix=prefix, from_beginning=True)
+    table, name, slot, events = follow(1)
     execute(f"INSERT INTO {table} VALUES (2)")
     assert [event.key["id"] for event in events.take(2)] == [1, 2]
 
     connect_client.stop(name)
     connect_client.wait_for(name, "STOPPED")
-    drop_slot(postgres_connection, prefix)
+    drop_slot(postgres_connection, slot)
     execute(f"INSERT INTO {table} VALUES (3)")
     connect_client.resume(name)
 
@@ -440,18 +447,4 @@ def test_position_moves_on_while_only_other_tables_change(
     execute(f"INSERT INTO {other} SELECT n, repeat('x', 1000) FROM generate_series(1, 1000) n")
     [written] = execute("SELECT pg_current_wal_lsn()").fetchone()
 
-    def lag() -> Decimal:
-        [bytes_behind] = execute(
-            "SELECT greatest(0, pg_wal_lsn_diff(%s, confirmed_flush_lsn)) FROM pg_replication_slots"
-            " WHERE slot_name = %s",
-            (written, prefix),
-        ).fetchone()
-        return Decimal(bytes_behind)
-
-    behind = Retrying(
-        retry=retry_if_result(lambda bytes_behind: bytes_behind > 0),
-        stop=stop_after_delay(90),
-        wait=wait_fixed(0.5),
-        retry_error_callback=lambda attempt: attempt.outcome.result(),
-    )(lag)
-    assert behind == 0
+    assert bytes_behind(execute, prefix, "confirmed_flush_lsn", written) == 0
