@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "suite"))
 
 from breaking import HEALTHY_SECONDS, Stack, Writer
 from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
-from locks import claim
+from locks import claim, leads
 
 # What tests kill or stop.
 BROKEN = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker")
@@ -30,7 +30,7 @@ BROKEN = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker"
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Take the stack: other tests would fail of what these do."""
-    if not session.config.option.collectonly:
+    if leads(session.config):
         claim(session.config)
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import requests
 from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
-from locks import Turns, claim, is_alone
+from locks import Turns, claim, is_alone, leads
 from residue import Residue
 
 from cdc_workstation.availability import required
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Take the stack, and remember what is on it before the first test; of several workers, their controller does."""
-    if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
+    if leads(session.config):
         claim(session.config)
         # Without a stack the tests say what is missing, too.
         try:

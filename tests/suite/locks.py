@@ -14,13 +14,16 @@ import pytest
 from cdc_workstation.settings import get_settings
 
 
+def leads(config: pytest.Config) -> bool:
+    """Tell whether this process is to run tests, and is no worker of one that is."""
+    return not hasattr(config, "workerinput") and not config.option.collectonly
+
+
 def claim(config: pytest.Config) -> None:
     """Keep the stack for this run; end the run where another one has it.
 
     What a second run makes would look like what the first one left behind, which is removed.
     """
-    if hasattr(config, "workerinput"):
-        return
     # To be read and written from the first byte, and made where it is not there.
     lock = _lock_file("run").open("a+")
     try:
