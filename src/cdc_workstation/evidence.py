@@ -107,6 +107,16 @@ def uses(
     )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the ini option that turns the evidence off."""
+    parser.addini(
+        EVIDENCE_INI,
+        help="attach what the stack's services say to the report of a failed test",
+        type="bool",
+        default=True,
+    )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -309,27 +319,25 @@ def _history(path: Path) -> str:
 
 
 def _sink(settings: Settings, used: Used) -> str:
-    import requests
+    from cdc_workstation.clients.sink import SinkClient
 
-    session = requests.Session()
-    session.trust_env = False
-    with session:
-        ready = session.get(f"{settings.delta_sink_url}/ready", timeout=_TIMEOUT)
-        metrics = session.get(f"{settings.delta_sink_url}/metrics", timeout=_TIMEOUT).text
+    with SinkClient(settings.delta_sink_url or "", timeout=_TIMEOUT) as sink:
+        problem = sink.problem()
+        metrics = sink.metrics()
     names = [f'table="{".".join(path.parts[-2:])}"' for path in used.tables]
     lines = [
         line
         for line in metrics.splitlines()
         if not line.startswith("#") and "_bucket" not in line and any(name in line for name in names)
     ]
-    return "\n".join([f"ready: {ready.status_code} {ready.text.strip()}", *lines])
+    return "\n".join([f"not ready: {problem}" if problem else "ready", *lines])
 
 
 def _dead_letters(settings: Settings, topics: list[str]) -> str:
+    from cdc_workstation.clients.capture import dead_letters
     from cdc_workstation.clients.delta import DeltaReader
 
-    path = settings.delta_tables_dir / "_cdc" / "dead_letters"
-    reader = DeltaReader(path)
+    reader = DeltaReader(dead_letters(settings))
     rows = [row for topic in topics for row in reader.matching({"topic": topic})]
     rows.sort(key=lambda row: (row["topic"], row["partition"], row["offset"]))
     return "\n".join(

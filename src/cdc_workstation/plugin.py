@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from cdc_workstation.availability import REQUIRE_SERVICES_INI
-from cdc_workstation.evidence import EVIDENCE_INI
 from cdc_workstation.settings import Settings, get_settings
 
 pytest_plugins = [
     "cdc_workstation.evidence",
     "cdc_workstation.fixtures.alertmanager",
     "cdc_workstation.fixtures.kafka",
+    "cdc_workstation.fixtures.dropped_tables",
     "cdc_workstation.fixtures.mysql",
     "cdc_workstation.fixtures.pipeline",
     "cdc_workstation.fixtures.postgres",
@@ -20,18 +20,12 @@ pytest_plugins = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the plugin's ini options."""
+    """Register the plugin's ini option."""
     parser.addini(
         REQUIRE_SERVICES_INI,
         help="fail, rather than skip, tests whose service is absent",
         type="bool",
         default=False,
-    )
-    parser.addini(
-        EVIDENCE_INI,
-        help="attach what the stack's services say to the report of a failed test",
-        type="bool",
-        default=True,
     )
 
 

@@ -20,12 +20,12 @@ from cdc_workstation.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "suite"))
 
-from breaking import HEALTHY_SECONDS, Stack, Writer
 from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
+from fault_injection import HEALTHY_SECONDS, Stack, Writer
 from locks import claim, leads
 
 # What tests kill or stop.
-BROKEN = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker")
+INJECTED = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -39,10 +39,10 @@ def stack(stack_settings: Settings) -> Iterator[Stack]:
     """The stack; what a test left stopped is started again."""
     stack = Stack(stack_settings)
     yield stack
-    for service in BROKEN:
+    for service in INJECTED:
         if stack.container(service).status != "running":
             stack.container(service).start()
-    for service in BROKEN:
+    for service in INJECTED:
         stack.wait_for(service)
 
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from breaking import HEALTHY_SECONDS, Stack, Writer
 from captured import CapturedDatabase, CapturedTable, until
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
+from fault_injection import HEALTHY_SECONDS, Stack, Writer
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -77,7 +77,7 @@ def test_connect_is_killed_during_a_snapshot(
     for first in range(0, 40_000, 4000):
         values = ", ".join(f"({number}, 'row')" for number in range(first, first + 4000))
         source.execute(f"INSERT INTO {{t}} VALUES {values}")
-    target = database.topic_alone("from_snapshot")
+    target = database.topic_only("from_snapshot")
     own_connector(
         {
             "database.include.list": database.name,

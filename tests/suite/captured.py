@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,38 +15,60 @@ from uuid import uuid4
 import mysql.connector
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import requests
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, delete_topics
+from cdc_workstation.clients import capture
+from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.clients.sink import SinkClient, total
+from cdc_workstation.fixtures.kafka import CONNECTOR_CLASSES, TOPIC_PREFIX, find_connector
 from cdc_workstation.settings import Settings
 
 Row = dict[str, Any]
 
-# How long changes may take to Delta on a machine with other things to do, and how often is looked.
+# How long changes may take to Delta on a machine with other things to do, how often a wait looks, and how often it asks
+# whether what it waits for can still come.
 TIMEOUT = 90.0
-POLL = 0.2
+POLL = 0.1
+PROBLEM_INTERVAL = 2.0
 # The sink's own columns.
 METADATA = "_cdc_"
 
 
-def until(condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = TIMEOUT) -> Any:
-    """Return what the condition gives once that is true; fail and say what did not happen."""
+def until(
+    condition: Callable[[], Any],
+    what: str | Callable[[], str],
+    timeout: float = TIMEOUT,
+    problem: Callable[[], str] = str,
+) -> Any:
+    """Return what the condition gives once that is true; fail and say what did not happen.
 
-    def give_up(_: object) -> None:
-        said = what if isinstance(what, str) else what()
-        pytest.fail(f"{said} (within {timeout:.0f} s)", pytrace=False)
-
-    return Retrying(
-        retry=retry_if_result(lambda found: not found),
-        stop=stop_after_delay(timeout),
-        wait=wait_fixed(POLL),
-        retry_error_callback=give_up,
-    )(condition)
+    Args:
+        condition: what is waited for.
+        what: names it, or says how far it is.
+        timeout: seconds to wait.
+        problem: says why it cannot come any more, or returns an empty text; asked at the start and every two seconds.
+    """
+    began = time.monotonic()
+    asked = began - PROBLEM_INTERVAL
+    obstacle = ""
+    while not (found := condition()):
+        now = time.monotonic()
+        if obstacle or now - began > timeout:
+            said = what if isinstance(what, str) else what()
+            pytest.fail(f"{said} (after {now - began:.0f} s){obstacle and f': {obstacle}'}", pytrace=False)
+        if now - asked >= PROBLEM_INTERVAL:
+            # The condition is looked at once more: what it waits for may just have come.
+            asked, obstacle = now, problem()
+        else:
+            time.sleep(POLL)
+    return found
 
 
 @dataclass
@@ -53,6 +77,8 @@ class CapturedTable:
 
     database: CapturedDatabase
     name: str
+    connector: str | None
+    """The connector of the stack that captures it; `None` if the test writes its events, or has a connector for it."""
 
     @property
     def source(self) -> str:
@@ -102,10 +128,26 @@ class CapturedTable:
             return []
         return ordered(table.select([n for n in table.column_names if not n.startswith(METADATA)]).to_pylist())
 
-    def wait_for(self, *expected: Row) -> None:
-        """Wait until the Delta table has just these rows."""
+    def problem(self) -> str:
+        """Say why no change of this table arrives; empty if changes may arrive."""
+        return self._health().problem()
+
+    def _health(self) -> capture.CaptureHealth:
+        return capture.CaptureHealth(self.database.settings, self.connector, self.label, self.topic)
+
+    def wait_for(self, *expected: Row, repaired: bool = False) -> None:
+        """Wait until the Delta table has just these rows.
+
+        Args:
+            *expected: the rows.
+            repaired: the sink has stopped the table, and what the test did makes it go on.
+        """
         wanted = ordered(list(expected))
-        until(lambda: self.delta_rows() == wanted, lambda: f"{self.label} is {self.delta_rows()} and not {wanted}")
+        until(
+            lambda: self.delta_rows() == wanted,
+            lambda: f"{self.label} is {self.delta_rows()} and not {wanted}",
+            problem=self._health().connector_problem if repaired else self.problem,
+        )
 
     def settle(self, timeout: float = TIMEOUT) -> list[Row]:
         """Wait until the Delta table equals its source; return the rows."""
@@ -116,7 +158,7 @@ class CapturedTable:
             missing, extra = [row for row in wanted if row not in found], [row for row in found if row not in wanted]
             return f"{self.label} has {len(found)} rows and not {len(wanted)}: lacks {missing[:5]}, has {extra[:5]}"
 
-        until(lambda: self.delta_rows() == wanted, difference, timeout)
+        until(lambda: self.delta_rows() == wanted, difference, timeout, self.problem)
         return wanted
 
     def wait_until_applied(self, count: int, op: str) -> None:
@@ -124,6 +166,7 @@ class CapturedTable:
         until(
             lambda: self.metric("rows_applied_total", op=op) >= count,
             lambda: f"{self.label}: {self.metric('rows_applied_total', op=op):g} of {count} {op} were applied",
+            problem=self.problem,
         )
 
     def metric(self, name: str, **labels: str) -> float:
@@ -131,7 +174,7 @@ class CapturedTable:
         return self.database.sink_metric(name, table=self.label, **labels)
 
     def dead_letters(self) -> list[Row]:
-        """Events of this table that the sink set aside, in Kafka's order."""
+        """Events of this table that the sink sent to the dead-letter table, in Kafka's order."""
         try:
             table = DeltaTable(str(self.database.dead_letters))
             rows = table.to_pyarrow_table(filters=[("topic", "=", self.topic)]).to_pylist()
@@ -140,15 +183,16 @@ class CapturedTable:
         return sorted(rows, key=lambda row: row["offset"])
 
     def wait_for_dead_letters(self, count: int) -> list[Row]:
-        """Wait until so many events were set aside; return them."""
+        """Wait until so many events are dead letters; return them."""
         until(
             lambda: len(self.dead_letters()) >= count,
             lambda: f"{self.label} has {len(self.dead_letters())} of {count} dead letters",
+            problem=self._health().connector_problem,
         )
         return self.dead_letters()
 
 
-@dataclass
+@dataclass(eq=False)
 class CapturedDatabase:
     """A MySQL database or a PostgreSQL schema of one test, which the stack's connector and sink follow.
 
@@ -161,8 +205,7 @@ class CapturedDatabase:
     execute: Callable[..., None]
     query: Callable[..., list[Row]]
     reconnect: Callable[[], None]
-    """Open the connection anew, after the database was restarted."""
-    tables: list[CapturedTable] = field(default_factory=list)
+    """Open the connection again, after the database was restarted."""
 
     @property
     def directory(self) -> Path:
@@ -172,20 +215,24 @@ class CapturedDatabase:
     @property
     def dead_letters(self) -> Path:
         """The table of all dead letters."""
-        return self.settings.delta_tables_dir / "_cdc" / "dead_letters"
+        return capture.dead_letters(self.settings)
+
+    @cached_property
+    def connector(self) -> str:
+        """The connector of the stack that captures it."""
+        with ConnectClient(str(self.settings.debezium_url)) as client:
+            return find_connector(client, CONNECTOR_CLASSES[self.kind])
 
     def table(self, columns: str, name: str = "orders") -> CapturedTable:
         """Create a table."""
-        if columns:
-            self.execute(f"CREATE TABLE {self.name}.{name} ({columns})")
-        if columns and self.kind == "postgres":
+        self.execute(f"CREATE TABLE {self.name}.{name} ({columns})")
+        if self.kind == "postgres":
             self.execute(f"ALTER TABLE {self.name}.{name} REPLICA IDENTITY FULL")
-        self.tables.append(CapturedTable(self, name))
-        return self.tables[-1]
+        return CapturedTable(self, name, self.connector)
 
-    def topic_alone(self, name: str = "orders") -> CapturedTable:
+    def topic_only(self, name: str = "orders") -> CapturedTable:
         """A Delta table whose events the test writes itself: there is no table in the database."""
-        return self.table("", name)
+        return CapturedTable(self, name, None)
 
     def produce(self, table: CapturedTable, *messages: tuple[bytes | None, bytes | None], partition: int = 0) -> None:
         """Write messages to a table's topic and wait until Kafka has them."""
@@ -232,97 +279,97 @@ class CapturedDatabase:
         )
 
     def sink_metric(self, name: str, **labels: str) -> float:
-        """Return a metric of the sink, 0 where it has none; of several samples the sum."""
-        total = 0.0
-        for line in self.sink_metrics().splitlines():
-            head, _, value = line.rpartition(" ")
-            if head.startswith(f"cdc_sink_{name}{{") and all(f'{key}="{one}"' in head for key, one in labels.items()):
-                total += float(value)
-        return total
+        """Return a metric of the sink, 0 if it has none; of several samples the sum."""
+        return total(self.sink_metrics(), name, **labels)
 
     def sink_metrics(self) -> str:
         """Return all metrics of the sink."""
-        with requests.Session() as session:
-            # The stack is on this machine or its network: a proxy for the world outside has no part in it.
-            session.trust_env = False
-            answer = session.get(f"{self.settings.delta_sink_url}/metrics", timeout=30)
-        answer.raise_for_status()
-        return answer.text
-
-    def forget_topics(self) -> None:
-        """Delete the topics; the sink lets go of their tables within seconds."""
-        delete_topics(
-            str(self.settings.kafka_bootstrap_servers), lambda t: t.startswith(f"{TOPIC_PREFIX}.{self.name}.")
-        )
+        with SinkClient(str(self.settings.delta_sink_url)) as sink:
+            return sink.metrics()
 
 
 class Leftovers:
-    """Delta tables of databases that are gone, removed once the sink has let go of them: no test waits for that.
+    """Topics and Delta tables of databases that are gone. No test waits until they are gone too.
 
-    It looks for deleted topics every few seconds, and would fail on a table that goes before.
+    Topics go with the next database, when nothing is on its way to them any more; Delta tables once the sink has
+    dropped theirs, because it would recreate a directory that goes before.
     """
 
     def __init__(self) -> None:
         self._waiting: list[CapturedDatabase] = []
+        self._removed: list[CapturedDatabase] = []
+        self._admin: AdminClient | None = None
 
     def add(self, database: CapturedDatabase) -> None:
-        """Take a database whose topics were deleted, and remove what can be of those before it."""
-        self._sweep()
+        """Take a database that was dropped, and remove what can be removed of those before it."""
+        # What fails now is tried again.
+        with suppress(requests.RequestException, KafkaException):
+            self._remove_unknown()
         self._waiting.append(database)
 
     def remove(self) -> None:
-        """Remove all of them, after a while also one that the sink still knows: what it writes there is found later."""
+        """Remove all of them, in the end also tables that the sink still knows: the leak check finds what returns."""
+        with suppress(pytest.fail.Exception, requests.RequestException, KafkaException):
+            until(self._remove_unknown, "the sink has dropped the tables")
+        self._remove_directories(self._waiting)
+        _remove_dead_letters(self._removed)
 
-        def done() -> bool:
-            for database in self._waiting:
-                # A producer may have asked for a topic, and so made it anew.
-                database.forget_topics()
-            return self._sweep()
-
-        Retrying(
-            retry=retry_if_result(lambda gone: not gone),
-            stop=stop_after_delay(TIMEOUT),
-            wait=wait_fixed(1),
-            retry_error_callback=lambda _: None,
-        )(done)
-        self._discard(self._waiting)
-
-    def _sweep(self) -> bool:
-        """Remove what the sink no longer knows; tell whether nothing is left."""
+    def _remove_unknown(self) -> bool:
+        """Delete the topics, and the Delta tables that the sink no longer knows; tell whether nothing is left."""
+        if not self._waiting:
+            return True
+        self._delete_topics()
         try:
-            known = self._waiting[0].sink_metrics() if self._waiting else ""
+            known = self._waiting[0].sink_metrics()
         except requests.ConnectionError:
             # There is no sink: a new one will not know what has no topic.
             known = ""
-        except requests.RequestException:
-            return False
-        self._discard([database for database in self._waiting if f'"{database.name}.' not in known])
+        self._remove_directories([database for database in self._waiting if f'"{database.name}.' not in known])
         return not self._waiting
 
-    def _discard(self, databases: list[CapturedDatabase]) -> None:
+    def _delete_topics(self) -> None:
+        servers = str(self._waiting[0].settings.kafka_bootstrap_servers)
+        self._admin = self._admin or AdminClient({"bootstrap.servers": servers, "log_level": 2})
+        prefixes = tuple(f"{TOPIC_PREFIX}.{database.name}." for database in self._waiting)
+        topics = [topic for topic in self._admin.list_topics(timeout=30).topics if topic.startswith(prefixes)]
+        if topics:
+            # Whether they are gone is seen by the sink, and by the leak check.
+            self._admin.delete_topics(topics)
+
+    def _remove_directories(self, databases: list[CapturedDatabase]) -> None:
         self._waiting = [database for database in self._waiting if database not in databases]
+        self._removed += databases
         for database in databases:
             shutil.rmtree(database.directory, ignore_errors=True)
-        _forget_dead_letters(databases)
 
 
-def _forget_dead_letters(databases: Sequence[CapturedDatabase]) -> None:
-    """Take the dead letters of databases that are gone out of the sink's table."""
-    topics = {letter["topic"] for database in databases for table in database.tables for letter in table.dead_letters()}
-    if topics:
-        wanted = ", ".join(f"'{topic}'" for topic in sorted(topics))
+def _remove_dead_letters(databases: Sequence[CapturedDatabase]) -> None:
+    """Delete the dead letters of databases that are gone from the sink's table."""
+    prefixes = tuple(f"{TOPIC_PREFIX}.{database.name}." for database in databases)
+
+    def delete() -> None:
+        try:
+            table = DeltaTable(str(databases[0].dead_letters))
+        except TableNotFoundError:
+            return
+        topics = pc.unique(table.to_pyarrow_table(columns=["topic"])["topic"]).to_pylist()
+        wanted = ", ".join(f"'{topic}'" for topic in sorted(topics) if topic.startswith(prefixes))
+        if wanted:
+            table.delete(f"topic IN ({wanted})")
+
+    if databases:
         # The sink, or another worker, may write there at the same moment.
         Retrying(
             retry=retry_if_exception_type(DeltaError),
             stop=stop_after_delay(TIMEOUT),
             wait=wait_fixed(POLL),
             reraise=True,
-        )(lambda: DeltaTable(str(databases[0].dead_letters)).delete(f"topic IN ({wanted})"))
+        )(delete)
 
 
 @contextmanager
 def mysql_database(settings: Settings, parameters: dict[str, Any]) -> Iterator[CapturedDatabase]:
-    """A MySQL database of its own, gone afterwards with its topics; its Delta tables are for `Leftovers`."""
+    """A MySQL database of its own, dropped afterwards; its topics and Delta tables are for `Leftovers`."""
     name = f"cdcdb_test_{uuid4().hex[:12]}"
 
     def connect() -> Any:
@@ -353,12 +400,11 @@ def mysql_database(settings: Settings, parameters: dict[str, Any]) -> Iterator[C
         reconnect()
         execute(f"DROP DATABASE IF EXISTS {name}")
         connection.close()
-        database.forget_topics()
 
 
 @contextmanager
 def postgres_schema(settings: Settings, parameters: dict[str, Any]) -> Iterator[CapturedDatabase]:
-    """A PostgreSQL schema of its own, gone afterwards with its topics; its Delta tables are for `Leftovers`."""
+    """A PostgreSQL schema of its own, dropped afterwards; its topics and Delta tables are for `Leftovers`."""
     name = f"test_{uuid4().hex[:12]}"
 
     def connect() -> Any:
@@ -385,7 +431,6 @@ def postgres_schema(settings: Settings, parameters: dict[str, Any]) -> Iterator[
         reconnect()
         execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
         connection.close()
-        database.forget_topics()
 
 
 def ordered(rows: list[Row]) -> list[Row]:

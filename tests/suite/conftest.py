@@ -10,10 +10,12 @@ from uuid import uuid4
 import pytest
 import requests
 from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
-from locks import Turns, claim, is_alone, leads
-from residue import Residue
+from leak_check import LeakCheck
+from locks import Turns, claim, is_exclusive, leads
 
 from cdc_workstation.availability import required
+from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
 from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.settings import Settings, get_settings
 
@@ -22,15 +24,15 @@ from cdc_workstation.settings import Settings, get_settings
 _OPTIONAL = {"test_object_storage.py": "s3_endpoint_url"}
 collect_ignore = [file for file, field in _OPTIONAL.items() if getattr(get_settings(), field) is None]
 
-_RESIDUE = pytest.StashKey[Residue]()
+_LEAK_CHECK = pytest.StashKey[LeakCheck]()
 _UNKNOWN = pytest.StashKey[str]()
 _LEFT = pytest.StashKey[dict[str, list[str]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let workers take turns; a run without has nobody to wait for."""
-    config.addinivalue_line("markers", "alone: the test restarts or reconfigures a service that others use")
-    config.addinivalue_line("markers", "apart: the test meets nothing that another one restarts")
+    config.addinivalue_line("markers", "exclusive: the test restarts or reconfigures a service that others use")
+    config.addinivalue_line("markers", "independent: the test meets nothing that another one restarts")
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns())
 
@@ -45,8 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "spark_session" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("driver"))
-        elif is_alone(item):
-            item.add_marker(pytest.mark.xdist_group("alone"))
+        elif is_exclusive(item):
+            item.add_marker(pytest.mark.xdist_group("exclusive"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -55,7 +57,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         claim(session.config)
         # Without a stack the tests say what is missing, too.
         try:
-            session.config.stash[_RESIDUE] = Residue(get_settings())
+            session.config.stash[_LEAK_CHECK] = LeakCheck(get_settings())
         except Exception as error:
             session.config.stash[_UNKNOWN] = f"{type(error).__name__}: {error}"
 
@@ -63,13 +65,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Fail a run that leaves something behind; clean up after one that was cut short."""
-    residue = session.config.stash.get(_RESIDUE, None)
-    if residue is None:
+    leak_check = session.config.stash.get(_LEAK_CHECK, None)
+    if leak_check is None:
         return
     if exitstatus == pytest.ExitCode.INTERRUPTED:
-        session.config.stash[_LEFT] = residue.remove()
+        session.config.stash[_LEFT] = leak_check.remove()
     else:
-        session.config.stash[_LEFT] = residue.left()
+        session.config.stash[_LEFT] = leak_check.left()
         if session.config.stash[_LEFT]:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -149,3 +151,26 @@ def captured(request: pytest.FixtureRequest) -> CapturedDatabase:
 def orders(captured: CapturedDatabase) -> CapturedTable:
     """A small table, once in each database."""
     return captured.table("id INT PRIMARY KEY, customer VARCHAR(50), total DECIMAL(10,2)")
+
+
+@pytest.fixture
+def failing_connector(connect_client: ConnectClient, kafka_bootstrap_servers: str) -> Iterator[str]:
+    """The name of a connector whose task fails at its start: it is to recover a schema history that is not there.
+
+    All else it has from the stack's own connector, credentials among it.
+    """
+    name = f"test_{uuid4().hex[:12]}"
+    config = connect_client.config(stack_connector(connect_client)) | {
+        "name": name,
+        "topic.prefix": name,
+        "database.server.id": str(uuid4().int % 2**31 + 2**31),
+        "schema.history.internal.kafka.topic": f"{name}_schema_history",
+        "topic.heartbeat.prefix": f"{name}_heartbeat",
+        "snapshot.mode": "recovery",
+    }
+    try:
+        connect_client.put(name, config)
+        yield name
+    finally:
+        connect_client.remove(name)
+        delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))

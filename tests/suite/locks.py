@@ -41,9 +41,9 @@ def claim(config: pytest.Config) -> None:
     config.add_cleanup(lock.close)
 
 
-def is_alone(item: pytest.Item | None) -> bool:
+def is_exclusive(item: pytest.Item | None) -> bool:
     """Tell whether a test restarts or reconfigures a service that others use."""
-    return item is not None and item.get_closest_marker("alone") is not None
+    return item is not None and item.get_closest_marker("exclusive") is not None
 
 
 class Turns:
@@ -51,22 +51,22 @@ class Turns:
 
     def __init__(self) -> None:
         self._held = ExitStack()
-        self._alone = False
+        self._exclusive = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         """Hold the stack while the test with its fixtures runs; what wants it alone keeps it for the next such test."""
-        if item.get_closest_marker("apart"):
+        if item.get_closest_marker("independent"):
             return (yield)
-        if not self._alone:
-            self._take(fcntl.LOCK_EX if is_alone(item) else fcntl.LOCK_SH)
+        if not self._exclusive:
+            self._take(fcntl.LOCK_EX if is_exclusive(item) else fcntl.LOCK_SH)
         try:
             return (yield)
         finally:
-            self._alone = is_alone(item) and is_alone(nextitem)
-            if not self._alone:
+            self._exclusive = is_exclusive(item) and is_exclusive(nextitem)
+            if not self._exclusive:
                 self._held.close()
 
     def _take(self, mode: int) -> None:

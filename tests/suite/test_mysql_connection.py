@@ -78,7 +78,7 @@ def test_server_that_never_answers_ends_in_a_timeout(mysql_parameters: dict[str,
     assert isinstance(result[0], mysql.connector.Error)
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
     mysql_connection: MySQLConnectionAbstract,
     mysql_table: Callable[[str], str],

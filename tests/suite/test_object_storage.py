@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-pytestmark = pytest.mark.apart
+pytestmark = pytest.mark.independent
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def test_what_takes_the_stack_down_drops_a_slot(debezium_connection: Connection,
     assert debezium_connection.execute(slots, (slot,)).fetchone() == (0,)
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
     postgres_connection: Connection,
     postgres_parameters: dict[str, Any],
@@ -229,7 +229,7 @@ def test_transaction_shows_nothing_before_its_commit_and_nothing_after_a_rollbac
         assert answer(other, count) == (2, Decimal("30.30"))
 
 
-def test_savepoint_undoes_its_part_of_a_transaction_alone(
+def test_savepoint_undoes_its_part_of_a_transaction_exclusive(
     postgres_connection: Connection, postgres_table: Table
 ) -> None:
     table = postgres_table("id int PRIMARY KEY")

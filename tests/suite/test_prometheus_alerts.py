@@ -15,10 +15,8 @@ from containers import container
 from docker.models.containers import Container
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.clients.webhook import Notification, WebhookReceiver
-from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings, connection_file
 
 ALERTS = {
@@ -164,29 +162,6 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
 
     webhook.wait_for(told("resolved"), timeout=TIMEOUT)
     webhook.forget()
-
-
-@pytest.fixture
-def failing_connector(connect_client: ConnectClient, kafka_bootstrap_servers: str) -> Iterator[str]:
-    """The name of a connector whose task fails at its start: it is to recover a schema history that is not there.
-
-    All else it has from the stack's own connector, credentials among it.
-    """
-    name = f"test_{uuid4().hex[:12]}"
-    config = connect_client.config(stack_connector(connect_client)) | {
-        "name": name,
-        "topic.prefix": name,
-        "database.server.id": str(uuid4().int % 2**31 + 2**31),
-        "schema.history.internal.kafka.topic": f"{name}_schema_history",
-        "topic.heartbeat.prefix": f"{name}_heartbeat",
-        "snapshot.mode": "recovery",
-    }
-    try:
-        connect_client.put(name, config)
-        yield name
-    finally:
-        connect_client.remove(name)
-        delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
 
 
 def test_a_connector_task_that_fails_is_reported_to_the_webhook(

@@ -32,7 +32,7 @@ def row(key: int, position: int, note: str | None = None) -> dict[str, Any]:
 
 
 def test_events_that_cannot_be_read_are_set_aside_and_the_others_applied(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     key, value = change(2, 20)
     envelope = json.loads(value)
     no_operation = {**envelope, "payload": {"id": 2, "note": "a row without an envelope"}}
@@ -68,7 +68,7 @@ def test_events_that_cannot_be_read_are_set_aside_and_the_others_applied(capture
 
 
 def test_an_older_event_never_overwrites_a_newer_one(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     captured_mysql.produce(table, change(1, 50, "new"), change(2, 60, "new"))
     table.wait_for(row(1, 50, "new"), row(2, 60, "new"))
 
@@ -80,7 +80,7 @@ def test_an_older_event_never_overwrites_a_newer_one(captured_mysql: CapturedDat
 
 
 def test_a_log_that_went_back_stops_the_table_until_a_new_snapshot(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     captured_mysql.produce(table, change(1, 5_000_000), change(2, 6_000_000))
     table.wait_for(row(1, 5_000_000), row(2, 6_000_000))
 
@@ -89,7 +89,7 @@ def test_a_log_that_went_back_stops_the_table_until_a_new_snapshot(captured_mysq
     assert dead["reason"] == "stopped"
     assert "the source's log went back" in dead["detail"]
     until(lambda: table.metric("table_stopped") == 1, "the table has stopped")
-    table.wait_for(row(1, 5_000_000), row(2, 6_000_000))
+    assert sorted(one["id"] for one in table.delta_rows()) == [1, 2]
 
     captured_mysql.produce(
         table,
@@ -97,12 +97,12 @@ def test_a_log_that_went_back_stops_the_table_until_a_new_snapshot(captured_mysq
         elsewhere(change(3, 20, op="r"), ts_ms=9_500, snapshot="last"),
         elsewhere(change(4, 30), ts_ms=9_600),
     )
-    table.wait_for(row(1, 20), row(3, 20), row(4, 30))
+    table.wait_for(row(1, 20), row(3, 20), row(4, 30), repaired=True)
     until(lambda: table.metric("table_stopped") == 0, "the table goes on")
 
 
 def test_a_truncate_holds_for_all_partitions(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     admin = AdminClient({"bootstrap.servers": captured_mysql.settings.kafka_bootstrap_servers, "log_level": 2})
     admin.create_topics([NewTopic(table.topic, 2, 1)])[table.topic].result(30)
     captured_mysql.produce(table, change(1, 10), partition=0)
@@ -119,7 +119,7 @@ def test_a_truncate_holds_for_all_partitions(captured_mysql: CapturedDatabase) -
 
 
 def test_a_tombstone_alone_stands_for_the_delete_that_was_compacted_away(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     captured_mysql.produce(table, change(1, 10), change(2, 20))
     table.wait_for(row(1, 10), row(2, 20))
 
@@ -129,7 +129,7 @@ def test_a_tombstone_alone_stands_for_the_delete_that_was_compacted_away(capture
 
 
 def test_a_topic_that_is_made_anew_with_the_same_events_changes_nothing(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     events = [change(1, 10, "a"), change(2, 20, "b"), change(1, 30, "c"), change(2, 40, None, "d")]
     captured_mysql.produce(table, *events)
     table.wait_for(row(1, 30, "c"))
@@ -159,14 +159,14 @@ def test_changes_of_a_table_without_primary_key_are_appended_with_a_warning(capt
 
 
 def test_a_message_without_key_of_a_keyless_topic_is_appended(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     captured_mysql.produce(table, *((None, value) for _, value in (change(1, 10), change(1, 20, None, "u"))))
 
     table.wait_for(row(1, 10), row(1, 20))
 
 
 def test_a_table_that_is_given_a_primary_key_stops_with_what_to_do(captured_mysql: CapturedDatabase) -> None:
-    table = captured_mysql.topic_alone()
+    table = captured_mysql.topic_only()
     captured_mysql.produce(table, (None, change(1, 10)[1]))
     table.wait_for(row(1, 10))
 
@@ -176,4 +176,4 @@ def test_a_table_that_is_given_a_primary_key_stops_with_what_to_do(captured_mysq
     assert dead["reason"] == "stopped"
     assert "has a primary key now" in dead["detail"]
     until(lambda: table.metric("table_stopped") == 1, "the table has stopped")
-    table.wait_for(row(1, 10))
+    assert table.delta_rows() == [row(1, 10)]

@@ -113,7 +113,7 @@ def test_rows_that_were_there_before_come_by_a_snapshot_and_changes_follow(
 ) -> None:
     source = captured_mysql.table("id INT PRIMARY KEY, note VARCHAR(20)", "old")
     source.execute("INSERT INTO {t} VALUES (1, 'one'), (2, 'two'), (3, 'three')")
-    snapshot = captured_mysql.topic_alone("from_snapshot")
+    snapshot = captured_mysql.topic_only("from_snapshot")
 
     own_connector(routed("database.include.list", source, snapshot))
     snapshot.wait_for(*source.rows())
@@ -129,7 +129,7 @@ def test_a_snapshot_of_postgresql_comes_before_its_changes(
 ) -> None:
     source = captured_postgres.table("id INT PRIMARY KEY, note VARCHAR(20)", "old")
     source.execute("INSERT INTO {t} VALUES (1, 'one'), (2, 'two'), (3, 'three')")
-    snapshot = captured_postgres.topic_alone("from_snapshot")
+    snapshot = captured_postgres.topic_only("from_snapshot")
 
     own_postgres_connector(routed("schema.include.list", source, snapshot))
     snapshot.wait_for(*source.rows())
@@ -156,7 +156,7 @@ def test_a_second_snapshot_removes_what_was_deleted_while_nobody_looked(
 ) -> None:
     source = captured_mysql.table("id INT PRIMARY KEY, note VARCHAR(20)", "old")
     source.execute("INSERT INTO {t} VALUES (1, 'one'), (2, 'two'), (3, 'three')")
-    target = captured_mysql.topic_alone("from_snapshot")
+    target = captured_mysql.topic_only("from_snapshot")
     name, _ = own_connector(routed("database.include.list", source, target))
     target.wait_for(*source.rows())
 

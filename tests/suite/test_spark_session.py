@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cdc_workstation.settings import Settings
 
 
-pytestmark = pytest.mark.apart
+pytestmark = pytest.mark.independent
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ TURNS = """
 from locks import Turns
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: the test wants the stack alone")
+    config.addinivalue_line("markers", "exclusive: the test wants the stack alone")
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns())
 """
@@ -55,18 +55,18 @@ def run(name, seconds):
 
 @pytest.mark.parametrize("number", range(4))
 def test_shares(number):
-    assert "alone" not in run(f"shares-{{number}}", 0.3)
+    assert "exclusive" not in run(f"shares-{{number}}", 0.3)
 
-@pytest.mark.alone
-@pytest.mark.xdist_group("alone")
+@pytest.mark.exclusive
+@pytest.mark.xdist_group("exclusive")
 @pytest.mark.timeout(0.5)
 @pytest.mark.parametrize("number", range(2))
-def test_is_alone(number):
-    assert run("alone", 0.3) == set()
+def test_is_exclusive(number):
+    assert run("exclusive", 0.3) == set()
 """
 
 
-def test_a_test_that_restarts_something_has_the_stack_alone(
+def test_a_test_that_restarts_something_has_the_stack_exclusive(
     pytester: pytest.Pytester, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = pytester.mkdir("running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import quote
@@ -10,6 +11,12 @@ import requests
 from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_delay, wait_fixed
 
 _REBALANCING = 409
+# States in which a connector makes no events until somebody does something about it.
+_IDLE = {"FAILED", "PAUSED", "STOPPED"}
+# Lines of a Java stack trace: a method, and a package before an exception's name.
+_FRAME = re.compile(r"\s+(at |\.\.\. \d+ )")
+_PACKAGE = re.compile(r"^(?:\w+\.)+(?=[A-Z]\w*(?:\$\w+)*(?::|$))")
+_CAUSE = "Caused by: "
 
 
 class ConnectError(Exception):
@@ -117,7 +124,7 @@ class ConnectClient:
     def remove(self, name: str) -> None:
         """Stop a connector, wait until its tasks have ended, and remove it; one that does not exist is no error.
 
-        One that is deleted at once has a task for a moment still, which may make a slot or a topic anew.
+        A connector that is deleted while it runs has a task for a moment still, which may recreate a slot or a topic.
 
         Raises:
             TimeoutError: its tasks do not end.
@@ -179,6 +186,16 @@ class ConnectClient:
         ]
         return str(traces[0]) if traces else ""
 
+    def problem(self, name: str) -> str:
+        """Say why a connector makes no events, the innermost cause last; empty if it may make some."""
+        state = self.state(name)
+        if state == "ABSENT":
+            return f"connector {name} is not registered; run `make up`"
+        if state not in _IDLE:
+            return ""
+        cause = root_cause(self.failure(name))
+        return f"connector {name} is {state}; `make up` starts it again" + (f". {cause}" if cause else "")
+
     def restart(self, name: str, *, only_failed: bool = False) -> None:
         """Restart a connector with its tasks."""
         flags = f"includeTasks=true&onlyFailed={str(only_failed).lower()}"
@@ -222,6 +239,14 @@ class ConnectClient:
                 message = response.text
             raise ConnectError(response.status_code, message)
         return response.json() if response.content else None
+
+
+def root_cause(trace: str) -> str:
+    """Return the innermost cause of a Java stack trace, its exception without the package; empty if there is none."""
+    lines = [line.rstrip() for line in trace.splitlines() if line.strip() and not _FRAME.match(line)]
+    starts = [number for number, line in enumerate(lines) if line.startswith(_CAUSE)]
+    cause = "\n".join(lines[starts[-1] if starts else 0 :])
+    return _PACKAGE.sub("", cause.removeprefix(_CAUSE))
 
 
 def _path(name: str, *rest: str) -> str:

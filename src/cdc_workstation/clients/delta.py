@@ -24,6 +24,8 @@ Row = dict[str, Any]
 
 # How often a wait looks at the table's log; a look costs the listing of a directory.
 _INTERVAL = 0.05
+# How often a wait asks whether what it waits for can still come.
+_OBSTACLE_INTERVAL = 2.0
 # What an error shows of a table.
 _SHOWN_ROWS = 5
 _SHOWN_CHARACTERS = 400
@@ -33,6 +35,10 @@ _READ_FROM_FILES = {"typeWidening", "typeWidening-preview", "timestampNtz"}
 
 class RowError(AssertionError, TimeoutError):
     """The rows of a table did not become what was waited for; the text says what was there instead."""
+
+
+class CaptureError(RowError):
+    """Nothing that is waited for can come: the connector failed, or the sink stopped the table; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,13 @@ class DeltaReader:
 
     Args:
         path: the table's directory.
+        obstacle: says why no change can reach the table, or returns an empty text. Waits ask it at their start and
+            every two seconds, and end with a `CaptureError` once it says something.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, obstacle: Callable[[], str] | None = None) -> None:
         self.path = Path(path)
+        self._obstacle = obstacle
 
     def version(self) -> int:
         """Return the number of the last commit, -1 where there is no table."""
@@ -139,6 +148,7 @@ class DeltaReader:
             **more: more of `values`.
 
         Raises:
+            CaptureError: no row can come.
             RowError: no such row came; the text says which were there, and what is different about the nearest.
         """
         wanted = {**(values or {}), **more}
@@ -166,6 +176,7 @@ class DeltaReader:
 
         Raises:
             KeyError: the table has no such column.
+            CaptureError: no change can come.
             RowError: there still was one; the text shows it.
         """
         wanted = {**(values or {}), **more}
@@ -187,6 +198,7 @@ class DeltaReader:
         """Wait until the rows are as `holds` says, and return them.
 
         Raises:
+            CaptureError: no change can come.
             RowError: they were not after `timeout` seconds; the text shows them, after `what`.
         """
         found: list[Row] = []
@@ -204,10 +216,13 @@ class DeltaReader:
 
     def _wait(self, look: Callable[[], bool], timeout: float) -> bool:
         """Call `look` at once, after each commit and at the end, until it returns true or time is up."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        asked = began - _OBSTACLE_INTERVAL
+        problem = ""
         seen: object = None
         while True:
-            in_time = time.monotonic() < deadline
+            now = time.monotonic()
+            in_time = now < began + timeout
             log = self._log()
             if log != seen:
                 seen = log
@@ -215,13 +230,18 @@ class DeltaReader:
                     if look():
                         return True
                 except (OSError, DeltaError):
-                    # A file went (vacuum, a table made anew) between the log and the read: look again.
+                    # A file went (vacuum, a table recreated) between the log and the read: look again.
                     if not in_time:
                         raise
                     seen = None
+            if problem:
+                raise CaptureError(f"{self.path} gets no changes (after {now - began:.1f} s): {problem}")
             if not in_time:
                 return False
-            time.sleep(_INTERVAL)
+            if self._obstacle and now - asked >= _OBSTACLE_INTERVAL:
+                # The table is looked at once more: its last change may just have come.
+                asked, problem = now, self._obstacle()
+            time.sleep(0 if problem else _INTERVAL)
 
     def _log(self) -> tuple[str, int]:
         """Return what changes with each commit: the name of the newest file of the log, and when it was made."""

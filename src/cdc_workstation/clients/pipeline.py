@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from cdc_workstation.clients.comparison import METADATA_PREFIX, differences, shown
-from cdc_workstation.clients.delta import DeltaReader, Row, RowError
+from cdc_workstation.clients.delta import CaptureError, DeltaReader, Row, RowError
 from cdc_workstation.clients.source import Connection, Database
 
 
@@ -23,14 +23,24 @@ class CdcPipeline:
         table: the table's name there.
         topic: the topic of its change events.
         path: the directory of its Delta table.
+        obstacle: says why no change can reach the Delta table; see `DeltaReader`.
     """
 
-    def __init__(self, database: Database, connection: Connection, table: str, topic: str, path: Path) -> None:
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        table: str,
+        topic: str,
+        path: Path,
+        *,
+        obstacle: Callable[[], str] | None = None,
+    ) -> None:
         self.database = database
         self.connection = connection
         self.table = table
         self.topic = topic
-        self.delta = DeltaReader(path)
+        self.delta = DeltaReader(path, obstacle=obstacle)
         self.key = connection.primary_key(table)
         """The primary key's columns."""
 
@@ -109,11 +119,14 @@ class CdcPipeline:
         """Wait until the Delta table equals the source's table as it is now; return its rows, as `delta_rows`.
 
         Raises:
+            CaptureError: no change can come; the text says why.
             RowError: they differ after `timeout` seconds; the text says in which rows.
         """
         source = self.source_rows()
         try:
             rows = self.delta.wait_until(lambda rows: not differences(source, rows, self.key), timeout=timeout)
+        except CaptureError:
+            raise
         except RowError as error:
             different = differences(source, self.delta.rows(), self.key)
             state = str(error).partition(" s. ")[2].partition("\n")[0]

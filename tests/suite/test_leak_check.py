@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from containers import container
+from leak_check import NAME, LeakCheck
 from mysql.connector.abstracts import MySQLConnectionAbstract
-from residue import NAME, Residue
 
 from cdc_workstation.clients.alertmanager import AlertmanagerClient
 from cdc_workstation.clients.connect import ConnectClient
@@ -31,8 +31,8 @@ def name() -> str:
 
 
 @pytest.fixture
-def residue(stack_settings: Settings, alert_test_id: str, name: str) -> Residue:
-    return Residue(stack_settings, re.compile(name), {"test_id": alert_test_id})
+def leak_check(stack_settings: Settings, alert_test_id: str, name: str) -> LeakCheck:
+    return LeakCheck(stack_settings, re.compile(name), {"test_id": alert_test_id})
 
 
 def create_stopped(client: ConnectClient, name: str) -> None:
@@ -41,7 +41,7 @@ def create_stopped(client: ConnectClient, name: str) -> None:
 
 
 def test_what_tests_leave_is_found_and_removed(
-    residue: Residue,
+    leak_check: LeakCheck,
     name: str,
     stack_settings: Settings,
     mysql_connection: MySQLConnectionAbstract,
@@ -66,7 +66,7 @@ def test_what_tests_leave_is_found_and_removed(
     alertmanager_client.post_alert("LeftBehind", severity="info")
 
     # Nothing is on its way.
-    found = residue.remove(quiet_looks=1)
+    found = leak_check.remove(quiet_looks=1)
 
     assert {kind: names for kind, names in found.items() if kind != "alerts"} == {
         "connectors": [name],
@@ -81,7 +81,7 @@ def test_what_tests_leave_is_found_and_removed(
         "silences": [silence],
     }
     assert "alertname=LeftBehind" in found["alerts"][0]
-    assert residue.left() == {}
+    assert leak_check.left() == {}
 
 
 CUT_SHORT = """
@@ -97,11 +97,11 @@ def test_cut_short(mysql_connection):
 # What other workers have made meanwhile is not this run's.
 NARROW = """
 import re, signal
-from residue import Residue
+from leak_check import LeakCheck
 
 # A job in the background has it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-Residue.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}})
+LeakCheck.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}})
 """
 
 

@@ -44,7 +44,7 @@ class Kind:
     remove: Callable[[str], None]
 
 
-class Residue:
+class LeakCheck:
     """What tests made and nobody removed.
 
     Args:
@@ -172,7 +172,7 @@ class Residue:
             Consumer(
                 {
                     "bootstrap.servers": self._settings.kafka_bootstrap_servers or "",
-                    "group.id": "residue",
+                    "group.id": "leak-check",
                     "allow.auto.create.topics": False,
                     "log_level": 2,
                 }
