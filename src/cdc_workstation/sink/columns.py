@@ -10,8 +10,8 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import UTC, date, datetime
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -28,8 +28,21 @@ _UNAVAILABLE_TEXTS = (
 )
 # Arrays of text and of numbers, and hstore as a map.
 _UNAVAILABLE_OTHERS = ([UNAVAILABLE], list(UNAVAILABLE.encode()), {UNAVAILABLE: UNAVAILABLE})
+# What an event's bytes contain if one of its values was left out: to ask each value of each event would cost more.
+UNAVAILABLE_BYTES = (
+    UNAVAILABLE.encode(),
+    base64.b64encode(UNAVAILABLE.encode()),
+    ",".join(str(byte) for byte in UNAVAILABLE.encode()[:8]).encode(),
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS_PER_DAY = 86_400_000_000
+_FIRST_DAY, _LAST_DAY = (
+    date(year, month, day).toordinal() - date(1970, 1, 1).toordinal()
+    for year, month, day in ((1, 1, 1), (9999, 12, 31))
+)
+_FOUR_DIGIT_YEAR = re.compile(r"(?!0000)\d{4}-")
+# Python's default context rounds to 28 digits. PostgreSQL's NUMERIC has up to 131,072 before the point, 16,383 behind.
+_EXACT = Context(prec=150_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _FRACTION = re.compile(r"\.(\d+)")
 
 
@@ -39,6 +52,10 @@ class UnknownTypeError(ValueError):
 
 class ValueConversionError(ValueError):
     """A value does not fit the type that its schema says."""
+
+
+class UnrepresentableError(ValueConversionError):
+    """The value is right, and Delta has no place for it: it is NULL there, and counted."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +76,15 @@ class Column:
         """Convert one JSON value.
 
         Raises:
-            ValueConversionError: it does not fit.
+            UnrepresentableError: it is a value that Delta cannot hold.
+            ValueConversionError: it does not fit the schema.
         """
         if raw is None:
             return None
         try:
             return self.convert(raw)
+        except UnrepresentableError:
+            raise
         except (ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ValueConversionError(f"{self.name}: {raw!r} is no {self.type} ({error})") from error
 
@@ -126,14 +146,30 @@ def _bytes(value: Any) -> bytes:
     return base64.b64decode(value, validate=True)
 
 
+def _date(value: Any) -> int:
+    """Days since the epoch, of the years that Delta and its readers hold: 1 to 9999."""
+    if not _FIRST_DAY <= _whole(value) <= _LAST_DAY:
+        raise UnrepresentableError(f"{value} days from 1970-01-01 lie outside of the years 1 to 9999")
+    return int(value)
+
+
+def _micros(value: int) -> int:
+    """Microseconds since the epoch, of the years 1 to 9999."""
+    if not _FIRST_DAY <= value // _MICROS_PER_DAY <= _LAST_DAY:
+        raise UnrepresentableError(f"{value} microseconds from 1970-01-01 lie outside of the years 1 to 9999")
+    return value
+
+
 def _zoned_timestamp(value: str) -> int:
     """Microseconds since the epoch of an ISO timestamp with an offset; further digits are cut."""
+    if not _FOUR_DIGIT_YEAR.match(value):
+        raise UnrepresentableError(f"{value} lies outside of the years 1 to 9999")
     text = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), value)
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("has no zone")
     delta = moment - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    return _micros((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds)
 
 
 def time_text(micros: int) -> str:
@@ -158,14 +194,14 @@ def _decimal(schema: dict[str, Any]) -> tuple[pa.DataType, Convert]:
 def _number(value: Any, scale: int) -> Decimal:
     """A decimal as the converter writes it: a number, or base64 of the unscaled two's complement."""
     if isinstance(value, str):
-        return Decimal(int.from_bytes(_bytes(value), "big", signed=True)).scaleb(-scale)
+        return Decimal(int.from_bytes(_bytes(value), "big", signed=True)).scaleb(-scale, _EXACT)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError("not a number")
     return Decimal(value)
 
 
 def _variable_decimal(value: dict[str, Any]) -> str:
-    return format(Decimal(int.from_bytes(_bytes(value["value"]), "big", signed=True)).scaleb(-int(value["scale"])), "f")
+    return format(_number(value["value"], int(value["scale"])), "f")
 
 
 def _bits(value: str) -> bytes:
@@ -177,12 +213,12 @@ _NTZ = pa.timestamp("us")
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 _SEMANTIC: dict[str, tuple[pa.DataType, Convert]] = {
-    "io.debezium.time.Date": (pa.date32(), _whole),
-    "org.apache.kafka.connect.data.Date": (pa.date32(), _whole),
-    "io.debezium.time.Timestamp": (_NTZ, lambda value: _whole(value) * 1000),
-    "io.debezium.time.MicroTimestamp": (_NTZ, _whole),
-    "io.debezium.time.NanoTimestamp": (_NTZ, lambda value: _whole(value) // 1000),
-    "org.apache.kafka.connect.data.Timestamp": (_NTZ, lambda value: _whole(value) * 1000),
+    "io.debezium.time.Date": (pa.date32(), _date),
+    "org.apache.kafka.connect.data.Date": (pa.date32(), _date),
+    "io.debezium.time.Timestamp": (_NTZ, lambda value: _micros(_whole(value) * 1000)),
+    "io.debezium.time.MicroTimestamp": (_NTZ, lambda value: _micros(_whole(value))),
+    "io.debezium.time.NanoTimestamp": (_NTZ, lambda value: _micros(_whole(value) // 1000)),
+    "org.apache.kafka.connect.data.Timestamp": (_NTZ, lambda value: _micros(_whole(value) * 1000)),
     "io.debezium.time.ZonedTimestamp": (_INSTANT, _zoned_timestamp),
     "io.debezium.time.Time": (pa.string(), lambda value: time_text(_whole(value) * 1000)),
     "io.debezium.time.MicroTime": (pa.string(), lambda value: time_text(_whole(value))),

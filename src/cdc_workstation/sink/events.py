@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from cdc_workstation.sink.columns import Column, UnknownTypeError, column, is_unavailable
+import msgspec
+
+from cdc_workstation.sink.columns import UNAVAILABLE_BYTES, Column, UnknownTypeError, column, is_unavailable
 
 OPERATIONS = frozenset("crudt")
 _PAYLOAD = b',"payload":'
@@ -85,7 +87,7 @@ class RowSchema:
 
 @dataclass(slots=True)
 class Event:
-    """One change of one row (or, `op` being `t`, of all)."""
+    """One change of one row (or, if `op` is `t`, of all)."""
 
     record: Record
     op: str
@@ -100,7 +102,7 @@ class Event:
     raw: dict[str, Any] | None
     """The row after the change (before a delete), as JSON."""
     connector: str = ""
-    kept: frozenset[str] = frozenset()
+    unavailable: frozenset[str] = frozenset()
     """Columns whose value the event does not carry because it did not change."""
     begins: bool = False
     """Whether it is the first row of a snapshot."""
@@ -122,6 +124,32 @@ class Tombstone:
     key: tuple[Any, ...]
 
 
+class _Source(msgspec.Struct):
+    connector: Any = None
+    ts_ms: Any = None
+    snapshot: Any = None
+    file: Any = None
+    pos: Any = None
+    row: Any = None
+    gtid: Any = None
+    lsn: Any = None
+    sequence: Any = None
+
+
+class _Envelope(msgspec.Struct):
+    op: Any = None
+    # Parsed for deletes alone: most events carry a row that nobody looks at here.
+    before: msgspec.Raw = msgspec.Raw(b"null")
+    after: Any = None
+    source: _Source | None = None
+
+
+# Numbers with a point are decimals until their column says what they are: no digit is lost on the way.
+_envelope = msgspec.json.Decoder(_Envelope, float_hook=Decimal)
+_any = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
 class Decoder:
     """Turns records into events; schemas are parsed once for each version of a table."""
 
@@ -137,47 +165,57 @@ class Decoder:
             MalformedError: it is no Debezium event with a schema, or a value contradicts the schema.
         """
         key_schema, key = self._key(record.key)
-        if record.value is None:
+        value = record.value
+        if value is None:
             if key is None or key_schema is None:
                 raise MalformedError("empty", "neither key nor value")
             return Tombstone(record, key_schema, key)
-        payload, schema = self._envelope(record.value)
-        op = payload.get("op")
-        source = payload.get("source")
-        if op not in OPERATIONS or not isinstance(source, dict):
+        prefix, payload = _split(value)
+        schema = self._schemas[prefix] if prefix in self._schemas else self._parse(prefix)
+        try:
+            envelope = _envelope.decode(payload)
+        except msgspec.ValidationError as error:
+            raise MalformedError("unknown_envelope", str(error)) from error
+        except msgspec.DecodeError as error:
+            raise MalformedError("not_json", str(error)) from error
+        op, source = envelope.op, envelope.source
+        if op not in OPERATIONS or source is None:
             raise MalformedError("unknown_envelope", f"op is {op!r}; a Debezium envelope has op, source, before, after")
-        row = payload.get("before") if op == "d" else payload.get("after")
+        row = _any.decode(envelope.before) if op == "d" else envelope.after
         if op != "t":
             if schema is None:
                 raise MalformedError("unknown_envelope", "the schema has no field `after`")
             if row is None and (op != "d" or key is None):
                 raise MalformedError("unknown_envelope", f"op {op} without the row")
-        position, text = locate(source)
-        kept: frozenset[str] = frozenset()
-        if row is not None:
-            if not isinstance(row, dict):
-                raise MalformedError("unknown_envelope", "the row is no object")
-            if op in "cur":
-                kept = frozenset(name for name, raw in row.items() if is_unavailable(raw))
+        if row is not None and not isinstance(row, dict):
+            raise MalformedError("unknown_envelope", "the row is no object")
+        position, text = _locate(source)
+        unavailable: frozenset[str] = frozenset()
+        if row and op in "cur" and any(one in value for one in UNAVAILABLE_BYTES):
+            unavailable = frozenset(name for name, raw in row.items() if is_unavailable(raw))
         return Event(
-            record=record,
-            op=op,
-            position=position,
-            source_position=text,
-            ts_ms=int(source.get("ts_ms") or 0),
-            snapshot=str(source.get("snapshot") or "false"),
-            schema=schema,
-            key_schema=key_schema,
-            key=key,
-            raw=row,
-            connector=str(source.get("connector")),
-            kept=kept,
+            record,
+            op,
+            position,
+            text,
+            int(source.ts_ms or 0),
+            str(source.snapshot or "false"),
+            schema,
+            key_schema,
+            key,
+            row,
+            str(source.connector),
+            unavailable,
         )
 
     def _key(self, raw: bytes | None) -> tuple[RowSchema | None, tuple[Any, ...] | None]:
         if raw is None:
             return None, None
-        prefix, payload = _split(raw)
+        prefix, text = _split(raw)
+        try:
+            payload = _any.decode(text)
+        except msgspec.DecodeError as error:
+            raise MalformedError("not_json", str(error)) from error
         if payload is None:
             return None, None
         schema = self._keys.get(prefix)
@@ -193,39 +231,32 @@ class Decoder:
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedError("key", f"the key contradicts its schema: {error}") from error
 
-    def _envelope(self, raw: bytes) -> tuple[dict[str, Any], RowSchema | None]:
-        prefix, payload = _split(raw)
-        if not isinstance(payload, dict):
-            raise MalformedError("unknown_envelope", "the payload is no object")
-        if prefix not in self._schemas:
-            if len(self._schemas) >= self._limit:
-                self._schemas.clear()
-            document = _schema(prefix)
-            schema = None
-            try:
-                for part in document["fields"]:
-                    if part["field"] == "after":
-                        schema = RowSchema.of(part["fields"])
-            except UnknownTypeError as error:
-                raise MalformedError("unknown_type", str(error)) from error
-            except (KeyError, TypeError) as error:
-                raise MalformedError("unknown_envelope", f"the schema cannot be read: {error}") from error
-            self._schemas[prefix] = schema
-        return payload, self._schemas[prefix]
+    def _parse(self, prefix: bytes) -> RowSchema | None:
+        if len(self._schemas) >= self._limit:
+            self._schemas.clear()
+        document = _schema(prefix)
+        schema = None
+        try:
+            for part in document["fields"]:
+                if part["field"] == "after":
+                    schema = RowSchema.of(part["fields"])
+        except UnknownTypeError as error:
+            raise MalformedError("unknown_type", str(error)) from error
+        except (KeyError, TypeError) as error:
+            raise MalformedError("unknown_envelope", f"the schema cannot be read: {error}") from error
+        self._schemas[prefix] = schema
+        return schema
 
 
-def _split(raw: bytes) -> tuple[bytes, Any]:
-    """Return the schema as bytes that end where the payload begins, and the parsed payload.
+def _split(raw: bytes) -> tuple[bytes, bytes | memoryview]:
+    """Return the schema as bytes that end where the payload begins, and the payload.
 
     Only the payload differs from event to event, so only that is parsed; a message that another program wrote, with
     spaces or in another order, is parsed as a whole.
     """
     at = raw.find(_PAYLOAD) if raw.startswith(b'{"schema":{') and raw.endswith(b"}") else -1
     if at >= 0:
-        try:
-            return raw[:at], json.loads(raw[at + len(_PAYLOAD) : -1], parse_float=Decimal)
-        except ValueError:
-            pass
+        return raw[:at], memoryview(raw)[at + len(_PAYLOAD) : -1]
     try:
         document = json.loads(raw, parse_float=Decimal)
     except ValueError as error:
@@ -233,7 +264,7 @@ def _split(raw: bytes) -> tuple[bytes, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("schema"), dict) or "payload" not in document:
         detail = "the message has no schema; set (key|value).converter.schemas.enable to true"
         raise MalformedError("no_schema", detail)
-    return json.dumps({"schema": document["schema"]}, default=str).encode()[:-1], document["payload"]
+    return _encoder.encode({"schema": document["schema"]})[:-1], _encoder.encode(document["payload"])
 
 
 def _schema(prefix: bytes) -> dict[str, Any]:
@@ -249,20 +280,27 @@ def _schema(prefix: bytes) -> dict[str, Any]:
 def locate(source: dict[str, Any]) -> tuple[Position, str]:
     """Return the position of a change and its name for people (GTID or LSN).
 
+    Args:
+        source: the envelope's block `source`.
+
     Raises:
         MalformedError: the connector's positions are not known.
     """
-    connector = source.get("connector")
-    snapshot = str(source.get("snapshot") or "false")
+    return _locate(_Source(**{name: source.get(name) for name in _Source.__struct_fields__}))
+
+
+def _locate(source: _Source) -> tuple[Position, str]:
+    connector = source.connector
+    snapshot = str(source.snapshot or "false")
     try:
         if connector in ("mysql", "mariadb"):
-            number = int(str(source["file"]).rsplit(".", 1)[1])
-            order = (number << _FILE_BITS) | int(source["pos"])
-            suborder = _AFTER_CHANGES if snapshot != "false" else int(source.get("row") or 0)
-            return Position(order, suborder), str(source.get("gtid") or f"{source['file']}:{source['pos']}")
+            number = int(source.file.rsplit(".", 1)[1])
+            order = (number << _FILE_BITS) | int(source.pos)
+            suborder = _AFTER_CHANGES if snapshot != "false" else int(source.row or 0)
+            return Position(order, suborder), source.gtid or f"{source.file}:{source.pos}"
         if connector == "postgresql":
-            lsn = int(source["lsn"])
-            last_commit, _ = json.loads(source["sequence"]) if source.get("sequence") else (None, None)
+            lsn = int(source.lsn)
+            last_commit, _ = json.loads(source.sequence) if source.sequence else (None, None)
             if snapshot == "incremental":
                 position = Position(lsn, lsn)
             elif snapshot != "false":
@@ -270,6 +308,6 @@ def locate(source: dict[str, Any]) -> tuple[Position, str]:
             else:
                 position = Position(int(last_commit or 0), lsn)
             return position, f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise MalformedError("position", f"source has no log position: {error!r}") from error
     raise MalformedError("position", f"the positions of connector {connector!r} are not known")

@@ -11,22 +11,28 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
 
 ROWS_APPLIED = Counter("cdc_sink_rows_applied", "Changes applied to a Delta table", ["table", "op"])
-STALE_EVENTS = Counter("cdc_sink_stale_events", "Events that were older than the table and left out", ["table"])
-DEAD_LETTERED = Counter("cdc_sink_dead_lettered_rows", "Events set aside in the dead-letter table", ["table"])
+STALE_EVENTS = Counter("cdc_sink_stale_events", "Events that were older than the table and skipped", ["table"])
+DEAD_LETTERED = Counter("cdc_sink_dead_lettered_rows", "Events sent to the dead-letter table", ["table"])
 ERRORS = Counter("cdc_sink_errors", "Records or batches that failed, retried ones included", ["table"])
 LAG_SECONDS = Gauge(
     "cdc_sink_lag_seconds", "From the newest change's commit in the source to its commit in Delta", ["table"]
 )
-LAG_OFFSETS = Gauge("cdc_sink_lag_offsets", "Records in Kafka that are not in the table yet", ["table"])
+LAG_OFFSETS = Gauge("cdc_sink_lag_offsets", "Records in Kafka that are not applied yet", ["table"])
+APPLIED_OFFSET = Gauge(
+    "cdc_sink_applied_offset", "The offset behind the last record that was applied", ["topic", "partition"]
+)
+UNREPRESENTABLE = Counter(
+    "cdc_sink_unrepresentable_values", "Values that are NULL because Delta has no place for them", ["table", "column"]
+)
 TABLE_VERSION = Gauge("cdc_sink_table_version", "Last commit's version", ["table"])
 TABLE_STOPPED = Gauge("cdc_sink_table_stopped", "1 where changes are no longer applied to the table", ["table"])
 COMMIT_SECONDS = Histogram(
     "cdc_sink_commit_seconds",
     "Time that one batch takes a table",
     ["table"],
-    buckets=(0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30),
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
 )
-READY = Gauge("cdc_sink_ready", "1 when the query is active and a canary row has reached Delta")
+READY = Gauge("cdc_sink_ready", "1 when a canary row has reached Delta since the start")
 
 
 def expose(table: str) -> None:
@@ -35,13 +41,26 @@ def expose(table: str) -> None:
         metric.labels(table)
 
 
-def forget(table: str) -> None:
+def forget(table: str, topic: str) -> None:
     """Show nothing of a table any more."""
+    for labels in [labels for labels in _children(APPLIED_OFFSET) if labels[0] == topic]:
+        _remove(APPLIED_OFFSET, *labels)
+    for labels in [labels for labels in _children(UNREPRESENTABLE) if labels[0] == table]:
+        _remove(UNREPRESENTABLE, *labels)
     for metric in (STALE_EVENTS, DEAD_LETTERED, ERRORS, LAG_SECONDS, LAG_OFFSETS, TABLE_VERSION, TABLE_STOPPED):
         _remove(metric, table)
     _remove(COMMIT_SECONDS, table)
     for op in "crudt":
         _remove(ROWS_APPLIED, table, op)
+
+
+def _children(metric: Counter | Gauge) -> list[tuple[str, ...]]:
+    return [
+        tuple(sample.labels.values())
+        for family in metric.collect()
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    ]
 
 
 def _remove(metric: Counter | Gauge | Histogram, *labels: str) -> None:

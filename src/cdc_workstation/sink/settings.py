@@ -18,38 +18,47 @@ class SinkSettings(BaseModel):
 
     bootstrap_servers: str = "kafka:29092"
     topics: str = r"debezium\.[^.]+\.(?!(t|bench)_[0-9a-f]{12}$)[^.]+"
-    """Java regular expression of the topics to apply; not those of the tables that a test makes for itself alone."""
+    """Regular expression of the topics to apply; not those of the tables that a test makes for itself alone."""
     table_path: str = "{database}/{table}"
     """Path of a table below `tables`; `{topic}`, `{prefix}`, `{database}` and `{table}` are the topic's parts."""
     table_paths: dict[str, str] = Field(default_factory=dict)
     """Topic to path, for tables that go elsewhere."""
     table_properties: dict[str, str] = Field(default_factory=dict)
-    keyless: Literal["append", "stop"] = "append"
+    without_key: Literal["append", "stop"] = "append"
     """What a table without primary key gets: its changes appended, or none."""
-
-    sweep_after_snapshot: bool = True
-    """Whether a complete snapshot removes rows that it did not read: they were deleted while nobody captured."""
+    delete_missing: bool = True
+    """Whether a complete snapshot deletes rows that it did not read: they were deleted while nobody captured."""
 
     tables: str = "/opt/delta-tables"
-    """A directory, or a URI of Spark's (`s3a://bucket/path`) where executors on other hosts find them, too."""
+    """A directory, or a URI such as `s3a://bucket/path`."""
     state_dir: str = "_cdc"
     """Directory below `tables` for dead letters and the canary."""
-    checkpoint_dir: Path = Path("/tmp/checkpoint")  # noqa: S108 -- the container's own tmpfs, empty at each start
-
-    master: str = "local[*]"
-    trigger_interval: str = "0 seconds"
-    max_rows_per_batch: int = 10_000
-    max_rows_per_commit: int = 20_000
-    parallel_tables: int = 2
-    spark: dict[str, str] = Field(default_factory=dict)
-    """More Spark properties; they win."""
     storage_options: dict[str, str] = Field(default_factory=dict)
-    """What delta-rs needs to read the tables; the sink takes it from Spark's own configuration."""
+    """What delta-rs needs to reach object storage."""
+    storage_secret_files: dict[str, Path] = Field(default_factory=dict)
+    """More of it: option to the file that holds its value."""
+    engine: Literal["embedded", "spark"] = "embedded"
+    """Who writes the tables: delta-rs in this process, or SQL over Spark Connect."""
+    spark_remote: str = "sc://spark-connect:15002"
+    """The Spark Connect endpoint of the engine `spark`."""
+    spark_token_file: Path | None = None
+    """The file that holds the endpoint's token."""
+
+    max_rows_per_commit: int = 20_000
+    max_waiting_bytes: int = 96 * 1024 * 1024
+    """Records in memory, of all tables together, before reading rests."""
+    parallel_tables: int = 2
+    retention_seconds: float = 3600
+    """How long former versions of a table stay readable."""
+    rewrite_budget_bytes: int = 2 * 1024**3
+    """What commits may write within `retention_seconds`, of all tables together: the bound of former versions' disk."""
 
     metrics_port: int = 9405
     canary_topic: str = "cdc_sink_canary"
-    watch_seconds: float = 5.0
-    """How often topics are compared with what is being read."""
+    discovery_seconds: float = 0.2
+    """How often new topics are looked for."""
+    watch_seconds: float = 2.0
+    """How often topics' ids and first offsets are compared with what is being read."""
 
     @classmethod
     def load(cls) -> SinkSettings:
@@ -79,4 +88,5 @@ class SinkSettings(BaseModel):
         return self._location(f"{self.state_dir}/dead_letters")
 
     def _location(self, relative: str) -> Location:
-        return Location(self.tables, relative, self.storage_options)
+        secrets = {name: path.read_text(encoding="utf-8").strip() for name, path in self.storage_secret_files.items()}
+        return Location(self.tables, relative, self.storage_options | secrets)

@@ -1,0 +1,325 @@
+"""The embedded engine: delta-rs writes the tables in this process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Field,
+    PostCommitHookProperties,
+    QueryBuilder,
+    Transaction,
+    write_deltalake,
+)
+from deltalake.exceptions import TableNotFoundError
+from deltalake.schema import Schema
+
+from cdc_workstation.sink.columns import quoted
+from cdc_workstation.sink.events import Position
+from cdc_workstation.sink.location import Location, is_remote
+from cdc_workstation.sink.rows import DELETED, UNAVAILABLE, Rows
+from cdc_workstation.sink.schema import Change, Fill
+from cdc_workstation.sink.writer import CommitInfo, is_newer, is_older
+
+# Checkpoints and the removal of old logs are `maintain`'s: no commit waits for them.
+_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+# A commit that meets another one is tried again by the sink, which then reads what the other one did.
+_RETRIES = 3
+# After so many commits small files are compacted and the log gets a checkpoint.
+_COMMITS_PER_MAINTENANCE = 64
+# Files should be small, for an upsert rewrites those that it touches, and not too many, for it looks into each.
+_SMALLEST_FILE = 256 * 1024
+_LARGEST_FILE = 128 * 1024 * 1024
+_FILES = 100
+_TARGET_FILE_SIZE = "delta.targetFileSize"
+
+
+class DeltaRsWriter:
+    """One Delta table.
+
+    Args:
+        location: where it lies.
+        retention_seconds: how long files of former versions stay.
+    """
+
+    def __init__(self, location: Location, retention_seconds: float) -> None:
+        self._location = location
+        self._retention = retention_seconds
+        self._opened: DeltaTable | None = None
+        self._commits = 0
+        self._vacuumed = self._last_commit = time.monotonic()
+        # Whether files of former versions may be there.
+        self._obsolete = True
+
+    @property
+    def _table(self) -> DeltaTable:
+        assert self._opened is not None, "the table was not created"
+        return self._opened
+
+    # What is there
+
+    def refresh(self) -> int:
+        """Open the table, or read the commits of others; return its version, -1 if there is no table."""
+        try:
+            if self._opened is None:
+                self._opened = DeltaTable(str(self._location), storage_options=dict(self._location.storage_options))
+            else:
+                self._opened.update_incremental()
+        except TableNotFoundError:
+            self._opened = None
+            return -1
+        return int(self._opened.version())
+
+    def version(self) -> int:
+        """Return the version that the last commit or `refresh` has seen, -1 if there was no table."""
+        return -1 if self._opened is None else int(self._opened.version())
+
+    def forget(self) -> None:
+        """Read all of the log again at the next `refresh`: somebody may have recreated the table."""
+        self._opened = None
+
+    def columns(self) -> dict[str, pa.DataType] | None:
+        """Return name and type of the columns."""
+        if self._opened is None:
+            return None
+        return {one.name: _plain(one.type) for one in pa.schema(self._opened.schema().to_arrow())}
+
+    def history(self, limit: int) -> list[dict[str, Any]]:
+        """Return the last commits, newest first."""
+        return [] if self._opened is None else list(self._opened.history(limit))
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """Return the version of Delta's own transaction of an application."""
+        return None if self._opened is None else self._opened.transaction_version(app_id)
+
+    def count(self) -> int:
+        """Return the number of rows, from the log alone."""
+        return 0 if self._opened is None else int(self._opened.count())
+
+    # What changes it
+
+    def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str]) -> None:
+        """Create the table."""
+        seconds = max(1, round(self._retention))
+        self._opened = DeltaTable.create(
+            str(self._location),
+            pa.schema(list(columns.items())),
+            configuration={
+                _TARGET_FILE_SIZE: str(_SMALLEST_FILE),
+                "delta.deletedFileRetentionDuration": f"interval {seconds} seconds",
+                "delta.logRetentionDuration": f"interval {seconds} seconds",
+                **properties,
+            },
+            storage_options=dict(self._location.storage_options),
+        )
+
+    def evolve(self, change: Change) -> None:
+        """Add, fill and widen columns."""
+        if change.retyped:
+            self._rewrite(change)
+            return
+        if change.added:
+            schema = Schema.from_arrow(pa.schema(list(change.added.items())))
+            self._table.alter.add_columns([Field(one.name, one.type) for one in schema.fields])
+        if change.fills:
+            columns = self.columns() or {}
+            self._table.update(
+                updates={quoted(fill.column): _filled(fill, columns[fill.column]) for fill in change.fills},
+                post_commithook_properties=_NO_HOOKS,
+            )
+
+    def _rewrite(self, change: Change) -> None:
+        """Write all rows with the new types, in one commit.
+
+        Delta's own type widening would leave the files as they are, and delta-rs could no longer read the table.
+        """
+        columns = self.columns() or {}
+        fills = {fill.column: fill for fill in change.fills}
+        selected = []
+        for name, kind in change.applied_to(columns).items():
+            if name in fills:
+                expression = _filled(fills[name], kind)
+            elif name in columns:
+                expression = quoted(name)
+            else:
+                expression = "NULL"
+            selected.append(f"arrow_cast({expression}, '{_datafusion(kind)}') AS {quoted(name)}")
+        rows = QueryBuilder().register("t", self._table).execute(f"SELECT {', '.join(selected)} FROM t")  # noqa: S608
+        write_deltalake(
+            self._table, rows, mode="overwrite", schema_mode="overwrite", post_commithook_properties=_NO_HOOKS
+        )
+
+    def append(self, rows: Rows, info: CommitInfo, *, with_deleted: bool) -> None:
+        """Append rows."""
+        table = rows.table
+        if not with_deleted:
+            table = table.filter(pa.compute.invert(table[DELETED]))
+        dropped = [name for name in (DELETED, UNAVAILABLE) if name in table.column_names]
+        write_deltalake(
+            self._table,
+            table.drop_columns(dropped),
+            mode="append",
+            schema_mode="merge",
+            commit_properties=_properties(info),
+            post_commithook_properties=_NO_HOOKS,
+        )
+        self._count()
+
+    def upsert(self, rows: Rows, keys: Sequence[str], info: CommitInfo, *, insert_only: bool) -> None:
+        """Apply the latest change of each key."""
+        merge = self._table.merge(
+            rows.table,
+            " AND ".join(f"t.{quoted(key)} = s.{quoted(key)}" for key in keys),
+            source_alias="s",
+            target_alias="t",
+            # With a source that is known as a whole, files whose keys lie elsewhere are not opened.
+            streamed_exec=False,
+            commit_properties=_properties(info),
+            post_commithook_properties=_NO_HOOKS,
+        )
+        deletes = pa.compute.any(rows.table[DELETED]).as_py()
+        inserted = {quoted(name): f"s.{quoted(name)}" for name in rows.columns}
+        if not insert_only:
+            if deletes:
+                merge = merge.when_matched_delete(f"{is_newer()} AND s.`{DELETED}`")
+            merge = merge.when_matched_update(
+                {
+                    quoted(name): f"CASE WHEN array_has(s.`{UNAVAILABLE}`, {_text(name)})"
+                    f" THEN t.{quoted(name)} ELSE s.{quoted(name)} END"
+                    if name in rows.unavailable
+                    else f"s.{quoted(name)}"
+                    for name in rows.columns
+                },
+                predicate=is_newer(),
+            )
+        merge.when_not_matched_insert(inserted, predicate=f"NOT s.`{DELETED}`" if deletes else None).execute()
+        self._count()
+
+    def delete_older(self, position: Position | None, ts_ms: int | None, info: CommitInfo) -> None:
+        """Delete rows."""
+        self._table.delete(
+            is_older(position, ts_ms), commit_properties=_properties(info), post_commithook_properties=_NO_HOOKS
+        )
+        self._count()
+
+    def _count(self) -> None:
+        self._commits += 1
+        self._last_commit = time.monotonic()
+        self._obsolete = True
+
+    # Files
+
+    def written_bytes(self) -> int:
+        """Return the size of the files that the last commit added; 0 in object storage, which has no disk to fill."""
+        if self._opened is None or is_remote(self._location.root):
+            return 0
+        log = Path(str(self._location), "_delta_log", f"{self._opened.version():020}.json")
+        total = log.stat().st_size
+        for line in log.read_bytes().splitlines():
+            if line.startswith((b'{"add"', b'{"cdc"')):
+                total += next(iter(json.loads(line).values()))["size"]
+        return total
+
+    def maintenance_is_due(self) -> bool:
+        """Whether `maintain` has something to do."""
+        return self._commits >= _COMMITS_PER_MAINTENANCE or (
+            self._obsolete and time.monotonic() - self._vacuumed > self._retention / 12
+        )
+
+    def maintain(self) -> None:
+        """Compact small files, checkpoint the log, and remove files of versions past their retention."""
+        if self._opened is None or not self.maintenance_is_due():
+            return
+        if self._commits >= _COMMITS_PER_MAINTENANCE:
+            self._commits = 0
+            self._compact()
+            self._table.create_checkpoint()
+            self._obsolete = True
+        if time.monotonic() - self._vacuumed > self._retention / 12:
+            self._vacuumed = time.monotonic()
+            # What becomes obsolete now is removed a retention later.
+            self._obsolete = bool(self._obsolete and self._last_commit + self._retention > self._vacuumed)
+            self._table.vacuum(dry_run=False, enforce_retention_duration=False)
+            self._table.cleanup_metadata()
+
+    def _compact(self) -> None:
+        actions = pa.table(self._table.get_add_actions(flatten=True))
+        sizes = actions["size_bytes"].to_pylist()
+        wanted = min(max(_SMALLEST_FILE, 1 << (max(sum(sizes) // _FILES, 1)).bit_length()), _LARGEST_FILE)
+        configured = int(self._table.metadata().configuration.get(_TARGET_FILE_SIZE) or 0)
+        if not wanted // 2 <= configured <= wanted * 2:
+            self._table.alter.set_table_properties({_TARGET_FILE_SIZE: str(wanted)})
+        if sum(size < wanted // 2 for size in sizes) > 4:
+            self._table.optimize.compact(target_size=wanted, post_commithook_properties=_NO_HOOKS)
+
+
+def _properties(info: CommitInfo) -> CommitProperties:
+    return CommitProperties(
+        custom_metadata={"userMetadata": info.metadata},
+        max_commit_retries=_RETRIES,
+        app_transactions=[Transaction(*info.transaction)] if info.transaction else None,
+    )
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type that columns of events have for one that delta-rs reads as another of the same meaning."""
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(one.name, _plain(one.type)) for one in kind])
+    return kind
+
+
+def _text(value: str) -> str:
+    """Return a string literal of DataFusion, in which a backslash is one."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _filled(fill: Fill, kind: pa.DataType) -> str:
+    if fill.source is not None:
+        return quoted(fill.source)
+    if fill.value is None:
+        return "NULL"
+    value = pa.scalar(fill.value, kind).as_py()
+    text = f"X'{value.hex()}'" if isinstance(value, bytes) else _text(str(value))
+    return f"arrow_cast({text}, '{_datafusion(kind)}')"
+
+
+_DATAFUSION = {
+    pa.int8(): "Int8",
+    pa.int16(): "Int16",
+    pa.int32(): "Int32",
+    pa.int64(): "Int64",
+    pa.float32(): "Float32",
+    pa.float64(): "Float64",
+    pa.bool_(): "Boolean",
+    pa.string(): "Utf8",
+    pa.binary(): "Binary",
+    pa.date32(): "Date32",
+    pa.timestamp("us"): "Timestamp(Microsecond, None)",
+    pa.timestamp("us", tz="UTC"): 'Timestamp(Microsecond, Some("UTC"))',
+}
+
+
+def _datafusion(kind: pa.DataType) -> str:
+    """Return DataFusion's name of an Arrow type."""
+    if kind in _DATAFUSION:
+        return _DATAFUSION[kind]
+    if pa.types.is_decimal(kind):
+        return f"Decimal128({kind.precision}, {kind.scale})"
+    if pa.types.is_list(kind):
+        return f"List({_datafusion(kind.value_type)})"
+    raise ValueError(f"{kind} is never cast")

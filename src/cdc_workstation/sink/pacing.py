@@ -1,0 +1,43 @@
+"""The pace of commits: an upsert rewrites the files that it touches, and former versions stay for a while.
+
+So what commits write within the retention is what the disk must hold, and that has a budget. While much of it is left
+commits follow each other at once; the less is left, the longer a table rests after a commit, by the commit's own size.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Pacing:
+    """A token bucket of bytes, shared by all tables. Half of the budget may be spent at once, half comes over time.
+
+    Args:
+        budget_bytes: what may be written within `seconds`.
+        seconds: how long what was written stays on disk.
+        clock: seconds, never going back.
+    """
+
+    # At a full bucket commits may write so many times faster than it fills.
+    _HEADROOM = 256
+
+    def __init__(self, budget_bytes: float, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = budget_bytes / 2
+        self._refill = budget_bytes / 2 / seconds
+        self._clock = clock
+        self._level = self._capacity
+        self._at = clock()
+        self._lock = threading.Lock()
+
+    def spend(self, written: int) -> float:
+        """Take what a commit has written out of the bucket; return the seconds until its table should commit again."""
+        with self._lock:
+            now = self._clock()
+            self._level = min(self._capacity, self._level + (now - self._at) * self._refill)
+            self._at = now
+            left = max(self._level, 0.0) / self._capacity
+            self._level -= written
+            rate = self._refill * (1 + (self._HEADROOM - 1) * left * left)
+            return written / rate

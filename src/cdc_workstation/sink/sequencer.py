@@ -1,0 +1,531 @@
+"""The decisions of the sink: given a table's state and its records, what to commit, skip, dead-letter, or stop for.
+
+Pure: plain data in, plain data out. `Sequencer.sequence` yields steps; whoever carries them out reports each commit
+with `committed` before asking for the next step, so that what a failed commit would have reached never counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import pyarrow as pa
+
+from cdc_workstation.sink import schema as schemas
+from cdc_workstation.sink.columns import UnknownTypeError
+from cdc_workstation.sink.deduplicate import deduplicate
+from cdc_workstation.sink.events import (
+    AFTER_ALL,
+    Decoder,
+    Event,
+    MalformedError,
+    Position,
+    Record,
+    RowSchema,
+    Tombstone,
+)
+from cdc_workstation.sink.schema import METADATA, Change, IncompatibleError
+from cdc_workstation.sink.state import State
+from cdc_workstation.sink.steps import (
+    Commit,
+    DeadLetter,
+    DeleteOlder,
+    Recovered,
+    Skipped,
+    Step,
+    Stopped,
+    StoppedError,
+)
+
+_SNAPSHOT_ENDS = ("last", "last_in_data_collection")
+
+
+class Sequencer:
+    """Decides over the records of one topic, in Kafka's order.
+
+    Args:
+        topic: the topic's name.
+        without_key: what a table without primary key gets, `append` or `stop`.
+        delete_missing: whether a complete snapshot deletes the rows that it did not read.
+        transaction_interval: every how many commits one carries Delta's own transaction.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        without_key: Literal["append", "stop"] = "append",
+        delete_missing: bool = True,
+        transaction_interval: int = 50,
+    ) -> None:
+        self.topic = topic
+        self.state: State | None = None
+        self.columns: dict[str, pa.DataType] | None = None
+        self.stopped: StoppedError | None = None
+        self.topic_id = ""
+        self.log_start: dict[int, int] = {}
+        """Partition to the first offset that Kafka still has."""
+        self._without_key = without_key
+        self._delete_missing = delete_missing
+        self._transaction_interval = transaction_interval
+        self._decoder = Decoder()
+        self._floor: Position | None = None
+        self._floor_ts_ms: int | None = None
+        self._start: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
+        self._before: dict[int, Event | None] = {}
+        # Position and time that the events reach which are about to be applied.
+        self._high: Position | None = None
+        self._ts_ms = 0
+        self._commits = 0
+
+    # What is known
+
+    def open(
+        self,
+        topic_id: str,
+        log_start: Mapping[int, int],
+        state: State | None,
+        columns: dict[str, pa.DataType] | None,
+    ) -> dict[int, int]:
+        """Take a table's state as its log tells it; return the offset to go on with for each partition.
+
+        Args:
+            topic_id: Kafka's id of the topic.
+            log_start: the partitions, each with the first offset that Kafka still has.
+            state: what was applied, `None` if there is no table.
+            columns: the table's columns, `None` if there is no table.
+        """
+        seen, before = (self._seen, self._before) if topic_id == self.topic_id else ({}, {})
+        self.topic_id = topic_id
+        self.log_start = dict(log_start)
+        self.stopped = None
+        self.state = state
+        self.columns = columns
+        self._seen = {}
+        self._commits = 0
+        applied = state.offsets if state else {}
+        self._start = {partition: max(applied.get(partition, -1) + 1, first) for partition, first in log_start.items()}
+        # If reading goes on right behind what was read last, what came before is known as if it had not stopped.
+        self._before = {
+            partition: event
+            for partition, event in before.items()
+            if event is not None and event.record.offset == seen.get(partition) == self._start.get(partition, 0) - 1
+        }
+        return dict(self._start)
+
+    @property
+    def next_offsets(self) -> dict[int, int]:
+        """Partition to the offset that comes next."""
+        return self._start | {partition: offset + 1 for partition, offset in self._seen.items()}
+
+    def committed(self, step: Commit | DeleteOlder) -> None:
+        """Take note that a step is in the table."""
+        self.state = step.state
+        self._commits += 1
+        if isinstance(step, Commit):
+            columns = dict(METADATA) if self.columns is None else self.columns
+            if step.creates and step.schema is not None:
+                columns = {one.name: one.type for one in step.schema.columns} | METADATA
+            self.columns = step.change.applied_to(columns)
+
+    def stop(self, error: StoppedError) -> Stopped:
+        """Take no more changes."""
+        self.stopped = error
+        return Stopped(error)
+
+    def lost(self) -> StoppedError | None:
+        """Return why the table must stop because Kafka lost records that were never applied, `None` if it did not.
+
+        An idle topic shows no gap: `log_start` alone tells.
+        """
+        for partition, first in self.log_start.items():
+            if partition in self._seen:
+                due = self._seen[partition] + 1
+            elif self.state is not None and partition in self.state.offsets:
+                due = self.state.offsets[partition] + 1 + (partition in self.state.tombstones)
+            else:
+                # Never read: whether its beginning matters shows with its first record, or never if it is empty.
+                due = 0
+            if first > due:
+                return self._lost(due, first - 1)
+        return None
+
+    def _lost(self, first: int, last: int) -> StoppedError:
+        lost = f"Kafka no longer has offsets {first} to {last} of {self.topic}, never applied"
+        return StoppedError(f"{lost}; take a new snapshot", recovers=True)
+
+    # What changes the table
+
+    def delete_older(self, *, position: Position | None = None, ts_ms: int | None = None) -> list[DeleteOlder]:
+        """Return what to do when the source's table begins empty at a position, or was found empty at a time.
+
+        Whatever is older is gone from the source: rows that are there, and events that still come.
+        """
+        if position is not None and (self._floor is None or position > self._floor):
+            self._floor = position
+        if ts_ms is not None and (self._floor_ts_ms is None or ts_ms > self._floor_ts_ms):
+            self._floor_ts_ms = ts_ms
+        state = self.state
+        if state is None or (position is not None and state.ddl is not None and position <= state.ddl):
+            return []
+        state = state.copy()
+        if position is not None:
+            state.ddl = position
+        return [DeleteOlder(min(state.offsets, default=0), state, position=position, ts_ms=ts_ms)]
+
+    def sequence(self, partition: int, records: Sequence[Record]) -> Iterator[Step]:
+        """Decide over records of one partition, in Kafka's order."""
+        applied = self.state.offsets.get(partition, -1) if self.state else -1
+        applied = max(applied, self._seen.get(partition, -1))
+        dead: list[DeadLetter] = []
+        events: list[Event] = []
+        self._high = self.state.positions.get(partition) if self.state else None
+        self._ts_ms = self.state.ts_ms if self.state else 0
+        due = self._due(partition, records)
+        error = self._check_beginning(partition, records)
+        if error is not None:
+            yield self.stop(error)
+        for record in records:
+            if record.offset <= applied:
+                continue
+            if record.offset > due and self.log_start.get(partition, 0) > due:
+                # What came before the gap is still good.
+                yield from self._commits_of(partition, events, dead)
+                events = []
+                if self.stopped is None:
+                    yield self.stop(self._lost(due, record.offset - 1))
+                self._before.pop(partition, None)
+            due = record.offset + 1
+            try:
+                yield from self._take(self._decoder.decode(record), events)
+            except MalformedError as malformed:
+                # The tombstone of a row without key has nothing at all, and says nothing.
+                if malformed.reason != "empty" or (self.state is not None and self.state.keyed):
+                    dead.append(DeadLetter(record, malformed.reason, str(malformed)))
+            except StoppedError as stopped:
+                yield from self._commits_of(partition, events, dead)
+                events = []
+                if self.stopped is None:
+                    yield self.stop(stopped)
+        if self.stopped is None:
+            yield from self._commits_of(partition, events, dead, records[-1].offset)
+        if self.stopped is not None:
+            known = {one.record.offset for one in dead}
+            reached = max(applied, self.state.offsets.get(partition, -1) if self.state else -1)
+            dead += [
+                DeadLetter(record, "stopped", str(self.stopped))
+                for record in records
+                if record.offset > reached and record.offset not in known and record.value is not None
+            ]
+        if dead:
+            yield dead
+        self._seen[partition] = records[-1].offset
+
+    def has_gap(self, partition: int, records: Sequence[Record]) -> bool:
+        """Whether offsets are missing before or among `records`: by a transaction, by compaction, or lost."""
+        return records[-1].offset - self._due(partition, records) >= len(records)
+
+    def _due(self, partition: int, records: Sequence[Record]) -> int:
+        """Return the first offset that must not be missing."""
+        if partition in self._seen:
+            return self._seen[partition] + 1
+        if self.state is not None and partition in self.state.offsets:
+            return self.state.offsets[partition] + 1 + (partition in self.state.tombstones)
+        return records[0].offset
+
+    def _check_beginning(self, partition: int, records: Sequence[Record]) -> StoppedError | None:
+        """See whether what Kafka has of a topic that was never read goes on from what the table has, if anything."""
+        if partition in self._seen or (self.state is not None and partition in self.state.offsets):
+            return None
+        high = self.state.positions.get(partition) if self.state else None
+        first = self.log_start.get(partition, 0)
+        for record in records:
+            try:
+                found = self._decoder.decode(record)
+            except MalformedError:
+                continue
+            if isinstance(found, Event):
+                missed = ""
+                if high is not None and found.position.after(0) > high:
+                    missed = f"{self.topic} was recreated and starts behind what was applied ({found.source_position})"
+                elif high is None and first > 0:
+                    missed = f"Kafka no longer has offsets 0 to {first - 1} of {self.topic}, never applied"
+                # A snapshot has all; of several partitions one alone has its first row.
+                if missed and not (self._begins_snapshot(found) or (len(self.log_start) > 1 and found.op == "r")):
+                    return StoppedError(f"{missed}; changes may be missing; take a new snapshot", recovers=True)
+                return None
+        return None
+
+    def _take(self, found: Event | Tombstone, events: list[Event]) -> Iterator[Step]:
+        """Decide whether a decoded record counts, and turn lone tombstones into deletes."""
+        partition, offset = found.record.partition, found.record.offset
+        first = partition not in self._before
+        before = self._before.get(partition)
+        high = self._high
+        if isinstance(found, Tombstone):
+            self._before[partition] = None
+            deleted = before.key if before is not None and before.is_delete else None
+            # It belongs to the delete right before it. Alone, the delete was compacted away and it stands for it.
+            if deleted == found.key or (first and offset > 0) or self.stopped or high is None:
+                return
+            position = Position(high.order, AFTER_ALL)
+            events.append(Event(found.record, "d", position, "", 0, "false", None, found.key_schema, found.key, None))
+            return
+        found.begins = self._begins_snapshot(found)
+        if found.op != "r":
+            order = before.position.order if before is not None else high.order if high is not None else 0
+            found.position = found.position.after(order)
+        self._before[partition] = found
+        if self.stopped is not None:
+            if not (self.stopped.recovers and found.begins):
+                raise MalformedError("stopped", str(self.stopped))
+            self.stopped = None
+            yield Recovered()
+        if self._is_before_floor(found):
+            yield Skipped(found)
+            return
+        went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
+        if went_back or (found.begins and self._replaces(found, events)):
+            if not found.begins:
+                raise StoppedError(
+                    f"the source's log went back: {found.source_position} is newer than what was applied and lies "
+                    "before it (a server was replaced, restored, or its logs reset); take a new snapshot",
+                    recovers=True,
+                )
+            events.append(replace(found, op="t", key=None, raw=None, resets=True))
+        elif high is not None and (
+            found.position < high or (found.position == high and self._is_repeated(found, events))
+        ):
+            yield Skipped(found)
+            return
+        self._high = found.position
+        self._ts_ms = max(self._ts_ms, found.ts_ms)
+        events.append(found)
+
+    def _is_before_floor(self, found: Event) -> bool:
+        """Whether the table was empty in the source, or another table, after this change."""
+        return (self._floor is not None and found.position < self._floor) or (
+            self._floor_ts_ms is not None and found.ts_ms < self._floor_ts_ms
+        )
+
+    def _begins_snapshot(self, found: Event) -> bool:
+        """Whether it is the first row of a snapshot: marked so, or the last one and alone."""
+        if found.op != "r" or not found.snapshot.startswith("last"):
+            return found.op == "r" and found.snapshot.startswith("first")
+        partition = found.record.partition
+        if partition not in self._before:
+            # The record right before it was applied by another run, unless some are missing.
+            known = self.stopped is None and self.state is not None and partition in self.state.offsets
+            return found.record.offset == 0 or (
+                known and (self._high is None or self._high.order != found.position.order)
+            )
+        before = self._before[partition]
+        return (
+            before is None
+            or before.op != "r"
+            or before.position.order != found.position.order
+            or before.snapshot.startswith("last")
+        )
+
+    def _replaces(self, found: Event, events: list[Event]) -> bool:
+        """Whether the snapshot that begins takes the place of what was applied, by another key or a second time."""
+        known = self.state.keys if self.state else None
+        if known is not None and found.key_schema is not None and found.key_schema.names != known:
+            return self._high is None or found.position >= self._high
+        # Its rows have one position, so those of a snapshot that was cut off and begins again look like more of them.
+        # Of several partitions each has some of them, and what one begins says nothing about the others.
+        return len(self.log_start) == 1 and found.position == self._high and self._has_no_key(found, events)
+
+    def _is_repeated(self, found: Event, events: list[Event]) -> bool:
+        """Whether a change at the last position, of a table without primary key, is that change once more.
+
+        Each of MySQL's changes has a position of its own, unlike the rows of a snapshot and those of PostgreSQL's COPY.
+        """
+        return self._has_no_key(found, events) and found.op in "cud" and found.connector != "postgresql"
+
+    def _has_no_key(self, found: Event, events: list[Event]) -> bool:
+        keyed = self.state.keyed if self.state else any(event.key is not None for event in events)
+        return not keyed and found.key is None
+
+    # Commits
+
+    def _commits_of(
+        self, partition: int, events: list[Event], dead: list[DeadLetter], last: int | None = None
+    ) -> Iterator[Step]:
+        """Yield commits; what follows up to the offset `last` needs none (tombstones, older ones, dead letters)."""
+        segments = _segments(events)
+        for number, segment in enumerate(segments, 1):
+            reached = segment[-1].record.offset if last is None or number < len(segments) else last
+            try:
+                yield from self._commit_of(partition, segment, reached, dead)
+            except (IncompatibleError, UnknownTypeError) as error:
+                yield self.stop(StoppedError(str(error)))
+                return
+            except StoppedError as error:
+                yield self.stop(error)
+                return
+
+    def _commit_of(
+        self, partition: int, events: list[Event], reached: int, dead: list[DeadLetter]
+    ) -> Iterator[Commit | DeleteOlder]:
+        yield from self._delete_missing_rows(partition)
+        if events[0].op == "t":
+            if self.state is not None:
+                yield self._truncate(partition, self.state, events, reached, dead)
+            return
+        schema = next((event.schema for event in events if event.schema is not None), None)
+        state = self.state.copy() if self.state is not None else State(topic_id=self.topic_id)
+        fresh = self.state is None
+        if state.keyed is None:
+            state.keyed = any(event.key is not None for event in events)
+        if state.keyed:
+            dead += [
+                DeadLetter(event.record, "no_key", "the table has a primary key")
+                for event in events
+                if event.key is None
+            ]
+            events = [event for event in events if event.key is not None]
+            if not events:
+                return
+        elif any(event.key is not None for event in events):
+            raise StoppedError(
+                "the source's table has a primary key now, what was appended before has none; take a new snapshot",
+                recovers=True,
+            )
+        elif self._without_key == "stop":
+            raise StoppedError("the table has no primary key")
+        if schema is None and fresh:
+            return
+        first = events[0]
+        keys = tuple(first.key_schema.names) if first.key_schema else ()
+        change = self._change(state, schema, first.connector)
+        if state.keys is not None and state.keys != [change.renamed.get(key, key) for key in keys]:
+            raise StoppedError(
+                f"the primary key was ({', '.join(state.keys)}) and is ({', '.join(keys)}); take a new snapshot",
+                recovers=True,
+            )
+        state.keys = list(keys)
+        order = _snapshot_order(events)
+        insert_only = order is not None and bool(state.keyed) and (fresh or state.snapshot_only == order)
+        state.snapshot_only = order if insert_only else None
+        state.began = next((event.position.order for event in reversed(events) if event.begins), state.began)
+        ended = [event.position.order for event in events if event.snapshot in _SNAPSHOT_ENDS]
+        if state.began in ended:
+            if not insert_only and not fresh and self._delete_missing and len(self.log_start) == 1:
+                state.sweep = state.began
+            # What DDL did before the snapshot is in it.
+            state.ddl = max(state.ddl or events[-1].position, events[-1].position)
+        if schema is not None:
+            state.fields = schema.names
+        self._advance(state, partition, events, reached)
+        yield Commit(
+            partition=partition,
+            state=state,
+            events=events,
+            rows=deduplicate(events) if state.keyed else events,
+            schema=schema,
+            keys=keys,
+            mode="append" if fresh or not state.keyed else "insert" if insert_only else "upsert",
+            creates=fresh,
+            change=change,
+            transaction=self._commits % self._transaction_interval == 0 or not state.keyed,
+            dead_letters=self._passed(dead, reached),
+        )
+        yield from self._delete_missing_rows(partition)
+
+    def _change(self, state: State, schema: RowSchema | None, connector: str) -> Change:
+        if schema is None:
+            return Change()
+        if self.columns is None:
+            # Names are checked; what a new table lacks is all of it.
+            schemas.needed(dict(METADATA), schema, None, connector)
+            return Change()
+        missing = METADATA.keys() - self.columns.keys()
+        if missing:
+            raise StoppedError(f"the table was not made by this sink: it has no {', '.join(sorted(missing))}")
+        # Of several partitions one may still bring events of the former columns.
+        previous = state.fields if len(self.log_start) == 1 else None
+        return schemas.needed(self.columns, schema, previous, connector)
+
+    def _truncate(
+        self, partition: int, state: State, events: list[Event], reached: int, dead: list[DeadLetter]
+    ) -> DeleteOlder:
+        first = events[0]
+        state = state.copy()
+        if first.resets:
+            state.positions, state.keyed, state.keys = {}, None, None
+        self._advance(state, partition, events, reached)
+        if first.resets:
+            # The snapshot's first row has this offset too, and follows in the next commit.
+            state.offsets[partition] -= 1
+        position = None
+        if len(self.log_start) > 1 and not first.resets:
+            # It comes in one partition, and holds for what the others bring, before and after.
+            position = first.position
+            for other, start in self.log_start.items():
+                state.positions[other] = max(position, state.positions.get(other, position))
+                state.offsets.setdefault(other, start - 1)
+        return DeleteOlder(
+            partition,
+            state,
+            position=position,
+            events=events,
+            # A reset has the offset of the event before, maybe that of the last transaction, and Delta would skip it.
+            transaction=not first.resets and (self._commits % self._transaction_interval == 0 or not state.keyed),
+            dead_letters=self._passed(dead, state.offsets[partition]),
+        )
+
+    def _delete_missing_rows(self, partition: int) -> Iterator[DeleteOlder]:
+        """Delete the rows that a complete snapshot did not read: one commit says that it is due, the next does it."""
+        if self.state is not None and self.state.sweep is not None:
+            state = self.state.copy()
+            order, state.sweep = self.state.sweep, None
+            yield DeleteOlder(partition, state, position=Position(order, 0))
+
+    def _passed(self, dead: list[DeadLetter], reached: int) -> list[DeadLetter]:
+        """Return the dead letters that a commit passes: they are written before, for nobody reads them afterwards."""
+        return [one for one in dead if one.record.offset <= reached]
+
+    def _advance(self, state: State, partition: int, events: Sequence[Event], reached: int) -> None:
+        positions = [event.position for event in events if event.position.suborder != AFTER_ALL]
+        if partition in state.positions:
+            positions.append(state.positions[partition])
+        if positions:
+            state.positions[partition] = max(positions)
+        state.ts_ms = max(state.ts_ms, *(event.ts_ms for event in events))
+        state.offsets[partition] = reached
+        state.tombstones = [one for one in state.tombstones if one != partition]
+        last = events[-1]
+        if last.is_delete and last.record.offset == reached and last.record.value is not None:
+            state.tombstones.append(partition)
+        state.topic_id = self.topic_id
+
+
+def _snapshot_order(events: Sequence[Event]) -> int | None:
+    """Return the order that all events share if they are rows of one snapshot, else `None`."""
+    order = events[0].position.order
+    if all(event.op == "r" and event.snapshot != "incremental" and event.position.order == order for event in events):
+        return order
+    return None
+
+
+def _segments(events: Sequence[Event]) -> list[list[Event]]:
+    """Cut where the columns or the key's change, and around truncates: each part is one commit."""
+    segments: list[list[Event]] = []
+    schema: RowSchema | None = None
+    key_schema: RowSchema | None = None
+    for event in events:
+        new = not segments or event.op == "t" or segments[-1][-1].op == "t"
+        if event.schema is not None and schema is not None and event.schema is not schema:
+            new = True
+        if event.key_schema is not None and key_schema is not None and event.key_schema is not key_schema:
+            new = True
+        if event.schema is not None and event.op != "t":
+            schema = event.schema
+        key_schema = event.key_schema or key_schema
+        if new:
+            segments.append([])
+        segments[-1].append(event)
+    return segments
