@@ -1,0 +1,147 @@
+"""Which tables are captured, and by which connector: read from the connectors' configurations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from cdc_workstation.clients.source import Database
+
+_CLASSES: dict[str, Database] = {
+    "io.debezium.connector.mysql.MySqlConnector": "mysql",
+    "io.debezium.connector.postgresql.PostgresConnector": "postgres",
+}
+_MYSQL_SYSTEM = {"mysql", "sys", "information_schema", "performance_schema"}
+# What Kafka takes in a topic's name; Debezium writes an underscore for anything else.
+_NOT_IN_TOPICS = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True, order=True)
+class TableName:
+    """A table of a source database.
+
+    Attributes:
+        database: which kind of database has it.
+        namespace: its database in MySQL, its schema in PostgreSQL.
+        table: its own name.
+    """
+
+    database: Database
+    namespace: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.table}"
+
+
+@dataclass(frozen=True)
+class Connector:
+    """What a registered connector captures.
+
+    Attributes:
+        name: its name in Kafka Connect.
+        database: which kind of database it reads.
+        host: the database's host, as Kafka Connect reaches it.
+        dbname: the database in PostgreSQL, empty for MySQL.
+        prefix: how its topics begin.
+        publication: the publication that it reads, empty for MySQL.
+        config: its configuration.
+    """
+
+    name: str
+    database: Database
+    host: str
+    dbname: str
+    prefix: str
+    publication: str
+    config: Mapping[str, str]
+
+    @classmethod
+    def of(cls, name: str, config: Mapping[str, str]) -> Self | None:
+        """Read a configuration; `None` if the connector reads no MySQL and no PostgreSQL database."""
+        database = _CLASSES.get(config.get("connector.class", ""))
+        if database is None:
+            return None
+        postgres = database == "postgres"
+        return cls(
+            name,
+            database,
+            config.get("database.hostname", ""),
+            config.get("database.dbname", "") if postgres else "",
+            config.get("topic.prefix", ""),
+            config.get("publication.name", "dbz_publication") if postgres else "",
+            config,
+        )
+
+    def captures(self, table: TableName) -> bool:
+        """Tell whether its lists of databases, schemas and tables take a table.
+
+        Each is a comma-separated list of regular expressions that match a whole name
+        (https://debezium.io/documentation/reference/stable/connectors/mysql.html#mysql-property-table-include-list).
+        """
+        if table.database != self.database:
+            return False
+        if self.database == "mysql" and table.namespace.lower() in _MYSQL_SYSTEM:
+            return False
+        level = "database" if self.database == "mysql" else "schema"
+        return self._takes(level, table.namespace) and self._takes("table", str(table))
+
+    def leaves_out(self, table: TableName, column: str) -> bool:
+        """Tell whether its lists of columns leave out a column, or change its values."""
+        name = f"{table}.{column}"
+        if not self._takes("column", name):
+            return True
+        changed = [key for key in self.config if re.fullmatch(r"column\.(mask|truncate)\..+", key)]
+        return any(_matches(self.config[key], name) for key in changed)
+
+    def topic(self, table: TableName) -> str:
+        """Return the topic of a table's change events."""
+        return _NOT_IN_TOPICS.sub("_", f"{self.prefix}.{table.namespace}.{table.table}")
+
+    def ddl_topic(self) -> str:
+        """Return the topic that tells about DDL: MySQL's schema changes, PostgreSQL's messages in its log."""
+        return self.prefix if self.database == "mysql" else f"{self.prefix}.message"
+
+    def _takes(self, level: str, name: str) -> bool:
+        included = self.config.get(f"{level}.include.list", "")
+        excluded = self.config.get(f"{level}.exclude.list", "")
+        return (not included.strip() or _matches(included, name)) and not _matches(excluded, name)
+
+
+def _matches(patterns: str, name: str) -> bool:
+    # A comma that is escaped belongs to the expression.
+    for pattern in re.split(r"(?<!\\),", patterns):
+        try:
+            if pattern.strip() and re.fullmatch(pattern.strip(), name, re.IGNORECASE):
+                return True
+        except re.error:
+            # Java's expressions are not all Python's; Debezium has checked this one.
+            continue
+    return False
+
+
+def connectors(configs: Mapping[str, Mapping[str, str]]) -> list[Connector]:
+    """Return the connectors that capture MySQL or PostgreSQL, by name."""
+    found = (Connector.of(name, configs[name]) for name in sorted(configs))
+    return [connector for connector in found if connector is not None]
+
+
+def wanted(tables: Iterable[TableName], names: Iterable[str]) -> tuple[list[TableName], list[str]]:
+    """Return the tables that a person named, and the names that fit none.
+
+    A name is `table`, `namespace.table`, or either with a leading `mysql:` or `postgres:`.
+    """
+    known = sorted(tables)
+    found: list[TableName] = []
+    unknown = []
+    for name in names:
+        database, _, plain = name.rpartition(":")
+        fitting = [table for table in known if database in ("", table.database) and plain in (str(table), table.table)]
+        # A whole name is meant before a table whose own name has a dot.
+        exact = [table for table in fitting if str(table) == plain]
+        found += [table for table in exact or fitting if table not in found]
+        if not fitting:
+            unknown.append(name)
+    return found, unknown

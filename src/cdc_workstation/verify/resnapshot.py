@@ -1,0 +1,235 @@
+"""The command `resnapshot`: lets a connector read one table again, and waits until Delta equals the source.
+
+Debezium takes such requests as signals from a Kafka topic, and tells by notifications what becomes of them
+(https://debezium.io/documentation/reference/stable/configuration/signalling.html). Other tables wait while the table is
+read, and lose nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from confluent_kafka import KafkaException, Producer
+from rich.console import Console
+
+from cdc_workstation.settings import get_settings
+from cdc_workstation.verify.captured import Connector, TableName
+from cdc_workstation.verify.command import chosen
+from cdc_workstation.verify.databases import NotComparableError
+from cdc_workstation.verify.log import reached
+from cdc_workstation.verify.stack import Stack
+from cdc_workstation.verify.verdict import exit_code, show
+from cdc_workstation.verify.verify import CapturedTable, Verifier
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+TIMEOUT = 600.0
+# A connector looks for signals twice a second, and between two transactions.
+_TAKEN_SECONDS = 60.0
+_INTERVAL = 0.2
+_DESCRIPTION = """\
+Read one table again from its source, and wait until Delta equals it. It repairs drift of any cause.
+
+Exit code: 0 if the table is equal, 1 if it still differs, 2 if it could not be done; the reason is printed."""
+
+
+class ResnapshotError(Exception):
+    """The table cannot be read again; the text says why and what to do."""
+
+
+def add(commands: Commands) -> None:
+    """Declare the command's arguments."""
+    parser = commands.add_parser(
+        "resnapshot",
+        help="read one table again from its source",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", metavar="TABLE", help="cdcdb.products, mysql:cdcdb.products or products")
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="how long it may take [%(default)g]"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Take a new snapshot of a table; return the exit code."""
+    console = Console(stderr=True)
+    deadline = time.monotonic() + options.timeout
+    try:
+        with Stack(get_settings()) as stack, console.status("Looking for captured tables") as status:
+            verifier = Verifier(stack, status.update)
+            table = _table(verifier, options.table)
+            resnapshot(stack, table, lambda text: console.print(text, highlight=False), deadline)
+            results = verifier.verify([table], timeout=max(deadline - time.monotonic(), 1), named=True)
+    except (ResnapshotError, NotComparableError) as error:
+        console.print(str(error), style="yellow", soft_wrap=True)
+        return 2
+    show(results, Console())
+    return exit_code(results)
+
+
+def resnapshot(stack: Stack, table: CapturedTable, say: Callable[[str], None], deadline: float) -> None:
+    """Have a table read again, and wait until the sink has applied it.
+
+    Args:
+        stack: the stack.
+        table: the table.
+        say: called with each step that is done.
+        deadline: until when, as `time.monotonic` counts.
+
+    Raises:
+        ResnapshotError: the connector does not run, has no channel for signals, or does not take the snapshot in time.
+    """
+    connector = table.connector
+    topic, notifications = channel(connector.config)
+    problem = stack.connector_problem(connector)
+    if problem:
+        raise ResnapshotError(f"No snapshot can be taken: {problem}")
+    before = stack.log.ends([notifications])[notifications]
+    send(stack.servers, topic, connector.prefix, signal(table.name))
+    say(f"{connector.name} was asked to read {table.name} again")
+    rows = _wait_for_scan(stack, connector, table.name, notifications, before, deadline)
+    say(f"it has read {rows:,} rows")
+    _wait_until_applied(stack, connector, table, deadline)
+    say("they are in Delta")
+
+
+def channel(config: Any) -> tuple[str, str]:
+    """Return a connector's topics for signals and for notifications.
+
+    Raises:
+        ResnapshotError: it has none.
+    """
+    signals = config.get("signal.kafka.topic", "") if "kafka" in config.get("signal.enabled.channels", "") else ""
+    answers = (
+        config.get("notification.sink.topic.name", "")
+        if "sink" in config.get("notification.enabled.channels", "")
+        else ""
+    )
+    if not signals or not answers:
+        raise ResnapshotError(
+            f"Connector {config.get('name')} takes no signals from Kafka: give it signal.enabled.channels=kafka with "
+            "signal.kafka.topic and signal.kafka.bootstrap.servers, and notification.enabled.channels=sink with "
+            "notification.sink.topic.name, as the connectors of the role debezium have."
+        )
+    return signals, answers
+
+
+def signal(table: TableName) -> dict[str, Any]:
+    """Return the signal that asks for a snapshot of one table; it is named by a regular expression."""
+    return {
+        "id": str(uuid4()),
+        "type": "execute-snapshot",
+        "data": {"type": "blocking", "data-collections": [re.escape(str(table))]},
+    }
+
+
+def send(servers: str, topic: str, prefix: str, message: dict[str, Any]) -> None:
+    """Send a signal.
+
+    Raises:
+        ResnapshotError: Kafka does not take it.
+    """
+    try:
+        producer = Producer({"bootstrap.servers": servers, "message.timeout.ms": 10_000, "log_level": 2})
+        producer.produce(topic, json.dumps(message).encode(), prefix.encode())
+        left = producer.flush(15)
+    except KafkaException as error:
+        raise ResnapshotError(f"Kafka does not take the signal: {error}. Is it up (`make status`)?") from error
+    if left:
+        raise ResnapshotError(f"Kafka at {servers} does not take the signal. Is it up (`make status`)?")
+
+
+def scanned(notification: dict[str, Any], table: TableName) -> int | None:
+    """Return how many rows of the table a snapshot has read, as a notification says; `None` if it says nothing of that.
+
+    Raises:
+        ResnapshotError: it says that the snapshot has failed.
+    """
+    kind, more = notification.get("type"), notification.get("additional_data") or {}
+    if kind == "ABORTED":
+        raise ResnapshotError("The snapshot was aborted: the connector was stopped, or lost its database. Try again.")
+    if kind != "TABLE_SCAN_COMPLETED" or more.get("scanned_collection") not in (str(table), f'"{table}"'):
+        return None
+    if more.get("status") != "SUCCEEDED":
+        raise ResnapshotError(f"The connector could not read {table}: {more.get('status')}. Its log says more.")
+    return int(more.get("total_rows_scanned") or 0)
+
+
+def _wait_for_scan(
+    stack: Stack,
+    connector: Connector,
+    table: TableName,
+    topic: str,
+    before: dict[int, int],
+    deadline: float,
+) -> int:
+    """Wait until the connector has read the table; return its number of rows."""
+    sent = time.monotonic()
+    has_started = False
+    while True:
+        for notification in _notifications(stack, topic, before):
+            rows = scanned(notification, table)
+            if rows is not None:
+                return rows
+            has_started = has_started or notification.get("type") == "STARTED"
+            if has_started and notification.get("type") == "COMPLETED":
+                raise ResnapshotError(f"{connector.name} knows no table {table}: does its configuration capture it?")
+        problem = stack.connector_problem(connector)
+        if problem:
+            raise ResnapshotError(f"The snapshot has ended early: {problem}")
+        now = time.monotonic()
+        if not has_started and now > min(sent + _TAKEN_SECONDS, deadline):
+            raise ResnapshotError(
+                f"{connector.name} has not begun a snapshot {now - sent:.0f} s after it was asked to. Does its log say "
+                "why (docker compose logs debezium)?"
+            )
+        if now > deadline:
+            raise ResnapshotError("The snapshot has not ended in time; it goes on. Give it more time (--timeout).")
+        time.sleep(_INTERVAL)
+
+
+def _notifications(stack: Stack, topic: str, before: dict[int, int]) -> Iterator[dict[str, Any]]:
+    """Yield what the connector has told since; snapshots before that had notifications of their own."""
+    end = stack.log.ends([topic])[topic]
+    for _, value in stack.log.records(topic, before, end) or ():
+        if value is not None:
+            document = json.loads(value)
+            yield document.get("payload", document)
+
+
+def _wait_until_applied(stack: Stack, connector: Connector, table: CapturedTable, deadline: float) -> None:
+    topic, label = connector.topic(table.name), stack.label(connector, table.name)
+    end = stack.log.ends([topic])[topic]
+    while True:
+        lake = stack.lake(connector, table.name)
+        view = stack.sink_view()
+        if not view.has_stopped(label) and reached(stack.applied(topic, lake.state().applied if lake else {}), end):
+            return
+        if time.monotonic() > deadline:
+            problem = stack.sink.problem() or "it is behind; `make status` shows its lag"
+            if view.has_stopped(label):
+                problem = "it has stopped the table; its log and the dead letters say why"
+            raise ResnapshotError(f"The sink has not applied the snapshot in time: {problem}.")
+        time.sleep(_INTERVAL)
+
+
+def _table(verifier: Verifier, name: str) -> CapturedTable:
+    """Return the one table that a name means."""
+    found, unknown = chosen(verifier, [name])
+    if unknown:
+        raise ResnapshotError(unknown[0].reason.replace("no connector", f"{name}: no connector", 1))
+    if len(found) > 1:
+        names = ", ".join(f"{table.name.database}:{table.name}" for table in found)
+        raise ResnapshotError(f"{name} means several tables: {names}. Name one of them.")
+    if not found[0].in_source:
+        raise ResnapshotError(f"The source has no table {found[0].name}, so there is nothing to read.")
+    return found[0]

@@ -1,0 +1,370 @@
+"""Values in one canonical text, the same for a value in the source and for what the sink wrote of it into Delta.
+
+Both sides have types of their own, so a column's family says what is compared: 1.50 and DECIMAL 1.5 are one number, a
+JSON document is its content. Values are converted a column at a time, which keeps 100,000 rows within a second or two.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+import pyarrow as pa
+
+Kind = Literal[
+    "number",
+    "float",
+    "text",
+    "json",
+    "bytes",
+    "bits",
+    "moment",
+    "time",
+    "timetz",
+    "interval",
+    "geometry",
+    "point",
+    "vector",
+    "list",
+]
+# Canonical text, or None for NULL.
+Value = str | None
+CanonicalRow = tuple[Value, ...]
+
+MICROS_PER_DAY = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1)
+_DATE = re.compile(r"(-?\d+)-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(?:Z|\+00(?::?00)?)?")
+_PART = re.compile(r"([-+]?\d+(?:\.\d+)?)([YMWDHS])")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a column's values are compared as.
+
+    Attributes:
+        kind: the kind of value.
+        item: what the items of a `list` are.
+    """
+
+    kind: Kind
+    item: Family | None = None
+
+
+def from_source(family: Family, values: Iterable[Any]) -> list[Value]:
+    """Return canonical text of a column's values as the source gives them.
+
+    Args:
+        family: what the column's values are.
+        values: `str` as the database prints them, or `bytes` for `bytes`, `bits`, `geometry` and `vector` of MySQL.
+    """
+    convert = _SOURCE[family.kind] if family.kind != "list" else _list_of_json(family.item)
+    if convert is None:
+        return list(values)
+    return [None if value is None else convert(value) for value in values]
+
+
+def from_delta(family: Family, column: pa.Array | pa.ChunkedArray) -> list[Value]:
+    """Return canonical text of a column's values as the Delta table has them."""
+    kind, arrow = family.kind, column.type
+    if pa.types.is_null(arrow):
+        return [None] * len(column)
+    if kind == "moment" and (pa.types.is_timestamp(arrow) or pa.types.is_date(arrow)):
+        factor = 1
+        if pa.types.is_date(arrow):
+            column, factor = column.cast(pa.int32()), MICROS_PER_DAY
+        elif arrow.unit != "us":
+            column = column.cast(pa.timestamp("us", arrow.tz), safe=False)
+        micros = column.cast(pa.int64()).to_pylist()
+        return [None if value is None else str(value * factor) for value in micros]
+    if kind == "number" and (pa.types.is_integer(arrow) or pa.types.is_decimal(arrow)):
+        texts = column.cast(pa.string()).to_pylist()
+        return texts if pa.types.is_integer(arrow) else [None if text is None else _number(text) for text in texts]
+    values = column.to_pylist()
+    if kind == "text" and _is_text(arrow):
+        return list(values)
+    convert = _DELTA.get(kind, _any) if kind != "list" else _list_of_values(family.item)
+    return [None if value is None else convert(value) for value in values]
+
+
+def key_of(family: Family, value: Any) -> Value:
+    """Return canonical text of one key value as a change event has it, decoded to what Arrow takes.
+
+    Days and moments are whole numbers there: days or microseconds since the epoch.
+    """
+    if value is None:
+        return None
+    if family.kind == "list":
+        return _list_of_values(family.item)(value)
+    return _DELTA.get(family.kind, _any)(value)
+
+
+def _is_text(arrow: pa.DataType) -> bool:
+    return bool(pa.types.is_string(arrow) or pa.types.is_large_string(arrow) or arrow == pa.string_view())
+
+
+# One value of the source
+
+
+def _number(text: str) -> str:
+    try:
+        return str(int(text))
+    except ValueError:
+        pass
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return text
+    if not value.is_finite():
+        return str(value).replace("sNaN", "NaN")
+    # Not `normalize`, which rounds to the context's precision.
+    plain = format(value, "f")
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return "0" if plain == "-0" else plain
+
+
+def _float(value: Any) -> str:
+    try:
+        return repr(float(value) + 0.0)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _json(text: str) -> str:
+    try:
+        return _document(json.loads(text, parse_float=Decimal))
+    except ValueError:
+        return text
+
+
+def _document(value: Any) -> str:
+    """Write a JSON document: keys sorted, numbers by their value."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key)}:{_document(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_document, value)) + "]"
+    if isinstance(value, str | bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(repr(value))
+    return _number(str(value))
+
+
+def _bytes(value: str | bytes) -> str:
+    # PostgreSQL prints bytea as \x and hexadecimal digits.
+    return value[2:] if isinstance(value, str) else bytes(value).hex()
+
+
+def _bits(value: str | bytes) -> str:
+    return str(int(value, 2) if isinstance(value, str) else int.from_bytes(value, "big")) if value else "0"
+
+
+def _moment(text: str) -> Value:
+    """Return microseconds since the epoch; `None` for a day that no calendar has, such as MySQL's 2024-00-15.
+
+    PostgreSQL is asked for the microseconds themselves.
+    """
+    if "-" not in text[1:]:
+        return _number(text)
+    try:
+        return str((datetime.fromisoformat(text).replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1))
+    except ValueError:
+        pass
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return text
+    year, month, day, hours, minutes, seconds = (int(part or 0) for part in found.groups()[:6])
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    fraction = int((found[7] or "")[:6].ljust(6, "0"))
+    return str(
+        _days(year, month, day) * MICROS_PER_DAY + ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction
+    )
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Return days since the epoch in the proleptic Gregorian calendar, for the years that `datetime` lacks.
+
+    The algorithm is `days_from_civil` of https://howardhinnant.github.io/date_algorithms.html.
+    """
+    year -= month <= 2
+    era = year // 400
+    year_of_era = year - era * 400
+    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468
+
+
+def _time(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _time_with_zone(text: str) -> str:
+    """Return a time of day in UTC."""
+    try:
+        found = time.fromisoformat(text)
+    except ValueError:
+        return text
+    micros = ((found.hour * 60 + found.minute) * 60 + found.second) * 1_000_000 + found.microsecond
+    return str((micros - (found.utcoffset() or timedelta()) // timedelta(microseconds=1)) % MICROS_PER_DAY)
+
+
+def _interval(text: str) -> str:
+    """Return months, days and microseconds of an ISO 8601 duration, whose parts may each have a sign."""
+    date_part, _, time_part = text.removeprefix("P").partition("T")
+    months = days = Decimal(0)
+    for amount, unit in _PART.findall(date_part):
+        number = Decimal(amount)
+        months += {"Y": 12 * number, "M": number}.get(unit, Decimal(0))
+        days += {"D": number, "W": 7 * number}.get(unit, Decimal(0))
+    seconds = sum(
+        (Decimal(amount) * {"H": 3600, "M": 60, "S": 1}[unit] for amount, unit in _PART.findall(time_part)), Decimal(0)
+    )
+    return f"{_number(str(months))}:{_number(str(days))}:{_number(str(seconds * 1_000_000))}"
+
+
+def _geometry(value: bytes) -> str:
+    """Return SRID and well-known binary: MySQL's own format is the SRID in four bytes, then WKB."""
+    return f"{int.from_bytes(value[:4], 'little')}:{value[4:].hex()}"
+
+
+def _point(text: str) -> str:
+    return ",".join(_float(part) for part in text.strip("()").split(","))
+
+
+def _vector(value: bytes) -> str:
+    return _document([Decimal(repr(one)) for one in struct.unpack(f"<{len(value) // 4}f", value)])
+
+
+_SOURCE: dict[Kind, Callable[[Any], Value] | None] = {
+    "number": _number,
+    "float": _float,
+    "text": None,
+    "json": _json,
+    "bytes": _bytes,
+    "bits": _bits,
+    "moment": _moment,
+    "time": _time,
+    "timetz": _time_with_zone,
+    "interval": _interval,
+    "geometry": _geometry,
+    "point": _point,
+    "vector": _vector,
+}
+
+
+def _list_of_json(item: Family | None) -> Callable[[str], str]:
+    """Return what converts PostgreSQL's `to_json` of an array."""
+
+    def one(value: Any) -> str:
+        if value is None:
+            return "null"
+        if isinstance(value, list):
+            return "[" + ",".join(map(one, value)) + "]"
+        if item is None:
+            return json.dumps(str(value))
+        if item.kind == "number" and isinstance(value, bool):
+            value = int(value)
+        text = value if isinstance(value, str) else _document(value)
+        return json.dumps(from_source(item, [text])[0])
+
+    return lambda text: one(json.loads(text, parse_float=Decimal))
+
+
+# One value of Delta, where a whole column is not converted at once
+
+
+def _any(value: Any) -> str:
+    """Return text for a value whose Delta type is not the one that its family has."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, int | Decimal):
+        return _number(str(value))
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, list):
+        return "[" + ",".join("null" if one is None else json.dumps(_any(one)) for one in value) + "]"
+    return str(value)
+
+
+def _delta_number(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return _number(repr(value) if isinstance(value, float) else str(value))
+
+
+def _delta_json(value: Any) -> str:
+    if isinstance(value, str):
+        return _json(value)
+    # A map comes as a list of pairs.
+    return _document(dict(value))
+
+
+def _delta_bytes(value: Any) -> str:
+    return bytes(value).hex() if isinstance(value, bytes | bytearray | memoryview) else str(value)
+
+
+def _delta_bits(value: Any) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return str(int.from_bytes(value, "big"))
+    return str(int(value)) if isinstance(value, bool | int) else str(value)
+
+
+def _delta_moment(value: Any) -> str:
+    if isinstance(value, datetime):
+        plain = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        return str((plain - _EPOCH) // timedelta(microseconds=1))
+    if isinstance(value, date):
+        return str((value - _EPOCH.date()).days * MICROS_PER_DAY)
+    return str(value) if isinstance(value, int) else str(_moment(str(value)))
+
+
+def _delta_geometry(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _any(value)
+    return f"{value.get('srid') or 0}:{bytes(value.get('wkb') or b'').hex()}"
+
+
+def _delta_point(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _point(str(value))
+    return f"{_float(value.get('x'))},{_float(value.get('y'))}"
+
+
+def _delta_vector(value: Any) -> str:
+    return _document([Decimal(repr(one)) for one in value]) if isinstance(value, Sequence) else _any(value)
+
+
+_DELTA: dict[Kind, Callable[[Any], str]] = {
+    "number": _delta_number,
+    "float": _float,
+    "json": _delta_json,
+    "bytes": _delta_bytes,
+    "bits": _delta_bits,
+    "moment": _delta_moment,
+    "time": lambda value: _time(str(value)),
+    "timetz": lambda value: _time_with_zone(str(value)),
+    "interval": lambda value: _interval(str(value)),
+    "geometry": _delta_geometry,
+    "point": _delta_point,
+    "vector": _delta_vector,
+}
+
+
+def _list_of_values(item: Family | None) -> Callable[[Any], str]:
+    def one(value: Any) -> str:
+        if value is None:
+            return "null"
+        if isinstance(value, list):
+            return "[" + ",".join(map(one, value)) + "]"
+        return json.dumps(_any(value) if item is None else _DELTA.get(item.kind, _any)(value))
+
+    return lambda values: one(values) if isinstance(values, list) else _any(values)

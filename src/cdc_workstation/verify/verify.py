@@ -1,0 +1,261 @@
+"""Verifies captured tables: compares each with its source by count and checksum, without stopping writes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from cdc_workstation.verify.captured import Connector, TableName
+from cdc_workstation.verify.comparison import TableComparison
+from cdc_workstation.verify.databases import NotComparableError, WithoutKeyError
+from cdc_workstation.verify.lake import READ_ERRORS
+from cdc_workstation.verify.log import Ends, reached
+from cdc_workstation.verify.stack import Stack
+from cdc_workstation.verify.verdict import TableResult, Verdict
+
+# How long changes may take from the source to Delta before a table that differs counts as one that was not compared.
+TIMEOUT = 120.0
+_INTERVAL = 0.25
+
+
+@dataclass(frozen=True)
+class CapturedTable:
+    """A table to verify.
+
+    Attributes:
+        name: the table.
+        connector: the connector that captures it.
+        rows: how many rows it has, as its database estimates.
+        in_source: whether the source has it; Delta alone may, after it was dropped or renamed.
+    """
+
+    name: TableName
+    connector: Connector
+    rows: int = 0
+    in_source: bool = True
+
+
+class Verifier:
+    """Finds the captured tables of a stack and compares them.
+
+    Args:
+        stack: the stack.
+        say: called with what is being done, for people who wait.
+    """
+
+    def __init__(self, stack: Stack, say: Callable[[str], None] = lambda text: None) -> None:
+        self._stack = stack
+        self._say = say
+        self.unreadable: list[TableResult] = []
+        """Connectors whose tables cannot be listed; filled by `tables`."""
+
+    def tables(self) -> list[CapturedTable]:
+        """Return the tables that are captured and go to Delta.
+
+        Raises:
+            NotComparableError: Kafka Connect or Kafka does not answer.
+        """
+        self.unreadable = []
+        is_applied = re.compile(self._stack.sink_settings.topics).fullmatch
+        found: list[CapturedTable] = []
+        known = self._stack.connectors()
+        for connector in known:
+            if not is_applied(f"{connector.prefix}.database.table"):
+                # The sink takes no topic of it.
+                continue
+            try:
+                tables = self._stack.database(connector).tables(connector)
+            except NotComparableError as error:
+                # A server of the user's own is not ours to compare; one of the stack's that does not answer is.
+                verdict = Verdict.LEFT_OUT if "no user" in str(error) else Verdict.NOT_COMPARED
+                self.unreadable.append(
+                    TableResult(f"(all of {connector.name})", connector.name, connector.database, verdict, str(error))
+                )
+                continue
+            found += [
+                CapturedTable(name, connector, rows)
+                for name, rows in sorted(tables.items())
+                if is_applied(connector.topic(name))
+            ]
+        found += self._without_source(known, {table.connector.topic(table.name) for table in found})
+        return sorted(found, key=lambda table: (table.name, table.connector.name))
+
+    def verify(
+        self,
+        tables: Collection[CapturedTable],
+        *,
+        timeout: float = TIMEOUT,
+        max_rows: int | None = None,
+        named: bool = False,
+    ) -> list[TableResult]:
+        """Compare tables.
+
+        Args:
+            tables: the tables.
+            timeout: seconds that changes may take until they are in Delta.
+            max_rows: leave out tables that have more rows, in the source or in Delta.
+            named: whether somebody asked for these tables by name: one without a key is then no success.
+        """
+        results: list[TableResult] = []
+        open_: list[TableComparison] = []
+        for number, table in enumerate(tables, 1):
+            self._say(f"{table.name} ({number} of {len(tables)})")
+            comparison = self._comparison(table)
+            started = time.monotonic()
+            with self._caught(comparison, named=named):
+                if max_rows is not None and self._rows(table) > max_rows:
+                    comparison.result.verdict = Verdict.LEFT_OUT
+                    comparison.result.reason = f"it has more than {max_rows:,} rows; name it to compare it"
+                else:
+                    comparison.look()
+                    comparison.result.position = comparison.source.position()
+                    comparison.look_again()
+            comparison.result.seconds = time.monotonic() - started
+            if comparison.result.verdict is Verdict.EQUAL and not comparison.is_settled:
+                open_.append(comparison)
+            else:
+                results.append(self._finished(comparison))
+        results += self._prove(open_, time.monotonic() + timeout)
+        return sorted(results, key=lambda result: (result.database, result.table, result.connector))
+
+    # What is on its way
+
+    def _prove(self, open_: list[TableComparison], deadline: float) -> list[TableResult]:
+        """Wait until what differs is drift or was on its way."""
+        results: list[TableResult] = []
+        while open_:
+            self._say(f"{len(open_)} tables differ: waiting until all changes so far are applied")
+            self._round(open_, deadline)
+            in_time = time.monotonic() < deadline
+            for comparison in list(open_):
+                if comparison.is_settled or comparison.result.verdict is not Verdict.EQUAL or not in_time:
+                    open_.remove(comparison)
+                    results.append(comparison.finish())
+        return results
+
+    def _round(self, open_: list[TableComparison], deadline: float) -> None:
+        active = []
+        for comparison in open_:
+            with self._caught(comparison):
+                if self._stack.sink_view().has_stopped(self._stack.label(comparison.connector, comparison.name)):
+                    comparison.declare_drift(
+                        "The sink has stopped this table; its log and the dead letters say why. Remove the cause, then "
+                        f"run: make resnapshot TABLE={comparison.name}"
+                    )
+                    continue
+                comparison.begin_round()
+                active.append(comparison)
+        for connector in {comparison.connector.name: comparison.connector for comparison in active}.values():
+            mine = [comparison for comparison in active if comparison.connector.name == connector.name]
+            try:
+                position = self._wait_for_connector(connector, deadline)
+            except NotComparableError as error:
+                for comparison in mine:
+                    _not_compared(comparison, str(error))
+                continue
+            for comparison in mine:
+                comparison.result.position = position
+        active = [comparison for comparison in active if comparison.result.verdict is Verdict.EQUAL]
+        with self._caught(*active):
+            ends = self._stack.log.ends({topic for comparison in active for topic in comparison.topics})
+        for comparison in active:
+            with self._caught(comparison):
+                self._wait_for_sink(comparison, ends, deadline)
+                comparison.end_round()
+
+    def _wait_for_connector(self, connector: Connector, deadline: float) -> str:
+        """Wait until everything is in Kafka that was committed in the source until now; return the position."""
+        database = self._stack.database(connector)
+        position = database.position()
+        while not database.has_passed(self._stack.offset(connector), position):
+            problem = self._stack.connector_problem(connector)
+            if problem:
+                raise NotComparableError(f"The table differs, and changes may be on their way: {problem}")
+            if time.monotonic() > deadline:
+                raise NotComparableError(
+                    f"The table differs, and {connector.name} has not passed the position {position} in time: it is "
+                    "behind, or takes a snapshot. `make status` shows its lag; give it more time (--timeout)."
+                )
+            time.sleep(_INTERVAL)
+        return position
+
+    def _wait_for_sink(self, comparison: TableComparison, ends: dict[str, Ends], deadline: float) -> None:
+        end = ends.get(comparison.topic, {})
+        while not reached(self._stack.applied(comparison.topic, comparison.applied()), end):
+            if time.monotonic() > deadline:
+                problem = self._stack.sink.problem() or "it is behind; `make status` shows its lag"
+                raise NotComparableError(
+                    f"The table differs, and the sink has not applied all changes in time: {problem}. Give it more "
+                    "time (--timeout)."
+                )
+            time.sleep(_INTERVAL)
+
+    # Parts
+
+    def _comparison(self, table: CapturedTable) -> TableComparison:
+        open_lake = partial(self._stack.lake, table.connector, table.name)
+        database = self._stack.database(table.connector)
+        return TableComparison(table.name, table.connector, database, table.in_source, open_lake, self._stack.log)
+
+    def _finished(self, comparison: TableComparison) -> TableResult:
+        compared = comparison.result.verdict in (Verdict.EQUAL, Verdict.DRIFT)
+        return comparison.finish() if compared else comparison.result
+
+    def _rows(self, table: CapturedTable) -> int:
+        lake = self._stack.lake(table.connector, table.name)
+        return max(table.rows, lake.count() if lake else 0)
+
+    @contextmanager
+    def _caught(self, *comparisons: TableComparison, named: bool = False) -> Iterator[None]:
+        """Keep what goes wrong with a table from the others."""
+        try:
+            yield
+        except WithoutKeyError as error:
+            for comparison in comparisons:
+                _not_compared(comparison, str(error), Verdict.NOT_COMPARED if named else Verdict.LEFT_OUT)
+        except NotComparableError as error:
+            for comparison in comparisons:
+                _not_compared(comparison, str(error))
+        except READ_ERRORS as error:
+            for comparison in comparisons:
+                _not_compared(comparison, f"its Delta table cannot be read: {error}")
+
+    def _without_source(self, known: list[Connector], topics: Collection[str]) -> list[CapturedTable]:
+        """Return tables that have rows in Delta, and a topic, and are no longer in their source."""
+        found = []
+        for topic in sorted(self._stack.log.topics() - set(topics)):
+            if not re.fullmatch(self._stack.sink_settings.topics, topic):
+                continue
+            owner = owner_of(topic, known)
+            if owner is None:
+                continue
+            connector, name = owner
+            lake = self._stack.lake(connector, name)
+            if lake is not None and lake.count():
+                found.append(CapturedTable(name, connector, 0, in_source=False))
+        return found
+
+
+def owner_of(topic: str, known: Collection[Connector]) -> tuple[Connector, TableName] | None:
+    """Return the connector that a topic's table belonged to, and the table; `None` if none would capture it.
+
+    One that names the databases or schemas it takes goes before one that takes all.
+    """
+    candidates = []
+    for connector in known:
+        parts = topic.removeprefix(f"{connector.prefix}.").split(".", 1)
+        if not topic.startswith(f"{connector.prefix}.") or len(parts) < 2:
+            continue
+        name = TableName(connector.database, *parts)
+        if connector.captures(name):
+            candidates.append((connector, name))
+    return max(candidates, key=lambda one: any("include.list" in key for key in one[0].config), default=None)
+
+
+def _not_compared(comparison: TableComparison, reason: str, verdict: Verdict = Verdict.NOT_COMPARED) -> None:
+    comparison.result.verdict = verdict
+    comparison.result.reason = reason
