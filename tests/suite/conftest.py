@@ -1,8 +1,8 @@
-"""Fixtures of the suite's own: databases whose tables the sink follows. And a look at what a run leaves behind."""
+"""Fixtures of the suite: databases whose tables the sink follows, workers that take turns, and the leak check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,16 +11,17 @@ import pytest
 import requests
 from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database, postgres_schema
 from leak_check import LeakCheck
-from locks import Turns, claim, is_exclusive, leads
+from locks import RESOURCES, Turns, claim, is_exclusive, leads
+from source import Source
 
 from cdc_workstation.availability import required
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
+from cdc_workstation.fixtures.kafka import ChangeEvents, delete_topics, stack_connector
 from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.settings import Settings, get_settings
 
-# Services of profiles beyond `core`: their tests are collected where connection.env says that the stack has them. They
-# then fail, as all others do, when the service does not answer.
+# Services of profiles beyond `core`: their tests are collected if connection.env names the service. They then fail,
+# like all others, if it does not answer.
 _OPTIONAL = {"test_object_storage.py": "s3_endpoint_url"}
 collect_ignore = [file for file, field in _OPTIONAL.items() if getattr(get_settings(), field) is None]
 
@@ -30,19 +31,20 @@ _LEFT = pytest.StashKey[dict[str, list[str]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let workers take turns; a run without has nobody to wait for."""
-    config.addinivalue_line("markers", "exclusive: the test restarts or reconfigures a service that others use")
-    config.addinivalue_line("markers", "independent: the test meets nothing that another one restarts")
+    """Let workers take turns; a serial run needs no locks."""
+    named = ", ".join(RESOURCES)
+    config.addinivalue_line("markers", f"exclusive(*names): the test restarts or reconfigures these; of {named}")
+    config.addinivalue_line("markers", f"uses(*names): the test uses only these of {named}")
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that need a classic driver: each has a JVM, and executors that others wait for.
+    """Let one worker run all tests that need a classic driver, and one all exclusive tests.
 
-    One runs all that want the stack alone, so that the others wait once: xdist starts with its groups, so that is when
-    nobody is in the middle of something yet.
+    Each driver has a JVM, and executors that others would wait for. Exclusive tests on one worker make the others wait
+    once, and at the start, when no other test is running: xdist distributes groups first.
     """
     for item in items:
         if "spark_session" in getattr(item, "fixturenames", ()):
@@ -52,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Take the stack, and remember what is on it before the first test; of several workers, their controller does."""
+    """Lock the stack, and note what is on it before the first test; xdist's controller does so for its workers."""
     if leads(session.config):
         claim(session.config)
         # Without a stack the tests say what is missing, too.
@@ -64,7 +66,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail a run that leaves something behind; clean up after one that was cut short."""
+    """Fail a run that leaves something on the stack; clean up after one that was cut short."""
     leak_check = session.config.stash.get(_LEAK_CHECK, None)
     if leak_check is None:
         return
@@ -77,9 +79,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
-    """Name what was left behind, or removed."""
+    """Name what was left on the stack, or removed."""
     if _UNKNOWN in config.stash:
-        terminalreporter.section("what this run left behind was not looked for", red=True)
+        terminalreporter.section("the leak check did not run", red=True)
         terminalreporter.line(config.stash[_UNKNOWN])
     left = config.stash.get(_LEFT, {})
     if left:
@@ -91,7 +93,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
 
 @pytest.fixture
 def http() -> Iterator[requests.Session]:
-    """A session that asks no proxy: the stack is on this machine or its network."""
+    """An HTTP session without proxies: the stack is on this machine or its network."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -99,14 +101,14 @@ def http() -> Iterator[requests.Session]:
 
 @pytest.fixture(scope="module")
 def shared_delta_table(delta_run_directory: Path) -> DeltaTableLocation:
-    """Name and path of a table for the tests of a module that only read it; it goes with the run."""
+    """Name and path of a table that the tests of a module only read; removed with the run."""
     name = f"t_{uuid4().hex[:12]}"
     return DeltaTableLocation(name=name, path=str(delta_run_directory / name))
 
 
 @pytest.fixture
-def _whole_way(request: pytest.FixtureRequest, stack_settings: Settings) -> None:
-    """Everything between a database and Delta is part of the stack."""
+def _pipeline_services(request: pytest.FixtureRequest, stack_settings: Settings) -> None:
+    """The services between a database and Delta are part of the stack."""
     required(request, "kafka", stack_settings.kafka_bootstrap_servers)
     required(request, "debezium", stack_settings.debezium_url)
     required(request, "delta-sink", stack_settings.delta_sink_url)
@@ -114,7 +116,7 @@ def _whole_way(request: pytest.FixtureRequest, stack_settings: Settings) -> None
 
 @pytest.fixture(scope="session")
 def _leftovers() -> Iterator[Leftovers]:
-    """Delta tables that are to go."""
+    """Topics and Delta tables of dropped databases, to be removed."""
     leftovers = Leftovers()
     yield leftovers
     leftovers.remove()
@@ -122,7 +124,7 @@ def _leftovers() -> Iterator[Leftovers]:
 
 @pytest.fixture
 def captured_mysql(
-    _whole_way: None, stack_settings: Settings, mysql_parameters: dict[str, Any], _leftovers: Leftovers
+    _pipeline_services: None, stack_settings: Settings, mysql_parameters: dict[str, Any], _leftovers: Leftovers
 ) -> Iterator[CapturedDatabase]:
     """A MySQL database for one test, followed by the stack's connector and sink."""
     with mysql_database(stack_settings, mysql_parameters) as database:
@@ -132,7 +134,7 @@ def captured_mysql(
 
 @pytest.fixture
 def captured_postgres(
-    _whole_way: None, stack_settings: Settings, postgres_parameters: dict[str, Any], _leftovers: Leftovers
+    _pipeline_services: None, stack_settings: Settings, postgres_parameters: dict[str, Any], _leftovers: Leftovers
 ) -> Iterator[CapturedDatabase]:
     """A PostgreSQL schema for one test, followed by the stack's connector and sink."""
     with postgres_schema(stack_settings, postgres_parameters) as database:
@@ -142,9 +144,25 @@ def captured_postgres(
 
 @pytest.fixture(params=["mysql", "postgres"])
 def captured(request: pytest.FixtureRequest) -> CapturedDatabase:
-    """Either of them: the test runs once with each."""
+    """A database that the stack captures: the test runs once with each kind."""
     database: CapturedDatabase = request.getfixturevalue(f"captured_{request.param}")
     return database
+
+
+@pytest.fixture(params=["mysql", "postgres"])
+def source(request: pytest.FixtureRequest, change_events: Callable[..., ChangeEvents]) -> Source:
+    """A database with its driver: the test runs once with each."""
+    kind = request.param
+    parameters = request.getfixturevalue(f"{kind}_parameters")
+    return Source(
+        kind,
+        connection=request.getfixturevalue(f"{kind}_connection"),
+        parameters=parameters,
+        namespace=parameters["database"] if kind == "mysql" else "public",
+        table=request.getfixturevalue(f"{kind}_table"),
+        own_connector=request.getfixturevalue("own_connector" if kind == "mysql" else "own_postgres_connector"),
+        change_events=change_events,
+    )
 
 
 @pytest.fixture
@@ -155,9 +173,9 @@ def orders(captured: CapturedDatabase) -> CapturedTable:
 
 @pytest.fixture
 def failing_connector(connect_client: ConnectClient, kafka_bootstrap_servers: str) -> Iterator[str]:
-    """The name of a connector whose task fails at its start: it is to recover a schema history that is not there.
+    """The name of a connector whose task fails at its start: it must recover a schema history that does not exist.
 
-    All else it has from the stack's own connector, credentials among it.
+    Its other settings, credentials included, are those of the stack's own connector.
     """
     name = f"test_{uuid4().hex[:12]}"
     config = connect_client.config(stack_connector(connect_client)) | {

@@ -17,6 +17,8 @@ from cdc_workstation.clients.alertmanager import AlertmanagerClient, Alertmanage
 from cdc_workstation.clients.webhook import WebhookReceiver
 from cdc_workstation.settings import Settings, connection_file
 
+pytestmark = pytest.mark.uses("alertmanager")
+
 
 def eventually(check: object, timeout: float = 30.0) -> None:
     """Repeat `check` until its assertions hold."""
@@ -255,7 +257,7 @@ def config_file(alertmanager_client: AlertmanagerClient) -> Iterator[ConfigFile]
     alertmanager_client.reload()
 
 
-@pytest.mark.exclusive
+@pytest.mark.exclusive("alertmanager")
 def test_a_changed_configuration_is_used_after_a_reload_without_a_restart(
     alertmanager_client: AlertmanagerClient, config_file: ConfigFile
 ) -> None:
@@ -272,7 +274,7 @@ def test_a_changed_configuration_is_used_after_a_reload_without_a_restart(
     assert [alert.name for alert in alertmanager_client.alerts()] == ["DiskFull"]
 
 
-@pytest.mark.exclusive
+@pytest.mark.exclusive("alertmanager")
 def test_a_broken_configuration_is_refused_and_the_one_in_use_stays(
     alertmanager_client: AlertmanagerClient, config_file: ConfigFile
 ) -> None:
@@ -287,7 +289,7 @@ def test_a_broken_configuration_is_refused_and_the_one_in_use_stays(
     assert alertmanager_client.receivers() == before
 
 
-@pytest.mark.exclusive
+@pytest.mark.exclusive("alertmanager")
 def test_silences_and_the_log_of_notifications_survive_a_restart(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver, stack_settings: Settings
 ) -> None:

@@ -17,6 +17,8 @@ from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings
 
+pytestmark = pytest.mark.uses("databases")
+
 MODULE = Path(__file__).parents[2] / "roles/debezium/library/connectors.py"
 # How the role marks a connector as its own.
 MARK = "cdc.workstation.managed"

@@ -8,7 +8,7 @@ import pytest
 
 from cdc_workstation.fixtures.pipeline import PipelineFactory
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
 DATABASES = ("mysql", "postgres")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 # One worker runs them, so that they share a table.
-pytestmark = [pytest.mark.independent, pytest.mark.xdist_group("delta-versions")]
+pytestmark = [pytest.mark.uses(), pytest.mark.xdist_group("delta-versions")]
 
 
 def write_versions(spark: SparkSession, table: DeltaTableLocation) -> DeltaTableLocation:

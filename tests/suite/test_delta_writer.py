@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cdc_workstation.fixtures.spark import DeltaTableLocation
 
-pytestmark = pytest.mark.independent
+pytestmark = pytest.mark.uses()
 
 SCHEMA = "product_id long, product_name string, price decimal(10,2)"
 LAPTOP = (1, "Laptop", Decimal("999.99"))

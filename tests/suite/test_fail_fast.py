@@ -16,6 +16,8 @@ from cdc_workstation.clients.pipeline import CdcPipeline
 from cdc_workstation.fixtures.pipeline import PipelineFactory
 from cdc_workstation.settings import Settings
 
+pytestmark = pytest.mark.uses("databases")
+
 # A look at Connect and the sink, on a machine with other things to do.
 SOON = 10.0
 
@@ -66,12 +68,10 @@ def test_wait_says_why_the_connector_failed(
     label = f"{stack_settings.mysql_database}.{table.table}"
     health = CaptureHealth(stack_settings, failing_connector, label, table.topic)
     until(lambda: connect_client.state(failing_connector) == "FAILED", "the connector fails")
-    followed = CdcPipeline(
-        "mysql", table.connection, table.table, table.topic, table.delta.path, obstacle=health.problem
-    )
+    reader = DeltaReader(table.path, obstacle=health.problem)
 
     with ends_soon() as failed:
-        followed.wait_for_row(id=1)
+        reader.wait_for_row(id=1)
 
     assert f"connector {failing_connector} is FAILED" in str(failed.value)
     assert "DebeziumException: " in str(failed.value)

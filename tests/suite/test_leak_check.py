@@ -1,4 +1,4 @@
-"""The look at what a run leaves behind sees what tests make, and removes it."""
+"""The leak check finds what tests create, and removes it after an interrupt."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def leak_check(stack_settings: Settings, alert_test_id: str, name: str) -> LeakC
 
 
 def create_stopped(client: ConnectClient, name: str) -> None:
-    """Create a connector that is stopped from the beginning: it makes no slot, no topic and no snapshot."""
+    """Create a connector that never runs: it creates no slot, no topic and no snapshot."""
     client.create(name, client.config(stack_connector(client)) | {"name": name}, state="STOPPED")
 
 
-def test_what_tests_leave_is_found_and_removed(
+def test_everything_that_tests_leave_is_found_and_removed(
     leak_check: LeakCheck,
     name: str,
     stack_settings: Settings,
@@ -65,7 +65,7 @@ def test_what_tests_leave_is_found_and_removed(
     silence = alertmanager_client.create_silence()
     alertmanager_client.post_alert("LeftBehind", severity="info")
 
-    # Nothing is on its way.
+    # No change is on its way.
     found = leak_check.remove(quiet_looks=1)
 
     assert {kind: names for kind, names in found.items() if kind != "alerts"} == {
@@ -91,10 +91,10 @@ def test_cut_short(mysql_connection):
     with mysql_connection.cursor() as cursor:
         cursor.execute("CREATE TABLE {name} (id INT PRIMARY KEY)")
         cursor.execute("INSERT INTO {name} VALUES (1)")
-    # As Ctrl-C does: all processes of the terminal are told.
+    # As Ctrl-C does: a signal to all processes of the terminal.
     os.killpg(0, signal.SIGINT)
 """
-# What other workers have made meanwhile is not this run's.
+# Things that other workers create meanwhile are not this run's.
 NARROW = """
 import re, signal
 from leak_check import LeakCheck
@@ -105,9 +105,9 @@ LeakCheck.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}}
 """
 
 
-def run_apart(directory: Path, name: str, tests: str, workers: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run tests with the suite's conftest, in a terminal and with locks of their own: no run waits for the other."""
-    (directory / "test_apart.py").write_text(tests.format(name=name))
+def run_separately(directory: Path, name: str, tests: str, workers: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run tests with the suite's conftest, in a session and with locks of their own: no run waits for another."""
+    (directory / "test_separate.py").write_text(tests.format(name=name))
     (directory / "narrow.py").write_text(NARROW.format(name=name))
     suite = Path(__file__).parent
     plugins = ("narrow", "conftest", "no:cacheprovider")
@@ -125,10 +125,10 @@ def run_apart(directory: Path, name: str, tests: str, workers: int = 0) -> subpr
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_that_is_interrupted_removes_what_it_made(
+def test_interrupted_run_removes_what_it_created(
     workers: int, name: str, tmp_path: Path, mysql_connection: MySQLConnectionAbstract
 ) -> None:
-    run = run_apart(tmp_path, name, CUT_SHORT, workers)
+    run = run_separately(tmp_path, name, CUT_SHORT, workers)
 
     assert run.returncode == pytest.ExitCode.INTERRUPTED, run.stdout + run.stderr
     assert "removed after the interrupt" in run.stdout
@@ -138,25 +138,25 @@ def test_a_run_that_is_interrupted_removes_what_it_made(
         assert cursor.fetchall() == []
 
 
-def test_a_second_run_on_the_stack_is_refused(name: str, stack_settings: Settings, tmp_path: Path) -> None:
+def test_second_run_on_the_stack_is_refused(name: str, stack_settings: Settings, tmp_path: Path) -> None:
     with (tmp_path / f"{stack_settings.compose_project_name}.run").open("w") as lock:
         lock.write("4711")
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
-        run = run_apart(tmp_path, name, "def test_nothing(): pass")
+        run = run_separately(tmp_path, name, "def test_nothing(): pass")
 
     assert run.returncode == pytest.ExitCode.USAGE_ERROR, run.stdout + run.stderr
-    assert "Another run of tests (process 4711) works on this stack" in run.stderr
-    assert "1 passed" in run_apart(tmp_path, name, "def test_nothing(): pass").stdout
+    assert "Another run of tests (process 4711) uses this stack" in run.stderr
+    assert "1 passed" in run_separately(tmp_path, name, "def test_nothing(): pass").stdout
 
 
 @pytest.mark.parametrize(
     "own", ["t_0123456789ab", "debezium.cdcdb.cdc_0123456789ab", "cdcdb_test_0123456789ab.orders", "test-0123456789ab"]
 )
-def test_names_of_tests_are_known(own: str) -> None:
+def test_names_that_tests_give_are_recognised(own: str) -> None:
     assert NAME.search(own)
 
 
 @pytest.mark.parametrize("other", ["products", "debezium.cdcdb.products", "test_orders", "t_0123456789abc"])
-def test_names_of_users_are_left_alone(other: str) -> None:
+def test_names_that_users_give_are_ignored(other: str) -> None:
     assert not NAME.search(other)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-pytestmark = pytest.mark.independent
+pytestmark = pytest.mark.uses()
 
 
 @dataclass(frozen=True)

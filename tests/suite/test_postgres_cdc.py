@@ -1,4 +1,4 @@
-"""PostgreSQL to Kafka: what a consumer of change events relies on."""
+"""PostgreSQL to Kafka: what is PostgreSQL's own in its change events, and its slot."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.fixtures.kafka import ChangeEvents
 from cdc_workstation.fixtures.postgres import drop_slot
+
+pytestmark = pytest.mark.uses("databases")
 
 EPOCH = datetime(1970, 1, 1)
 # What Debezium puts in the place of a value that the WAL does not hold (`unavailable.value.placeholder`).
@@ -79,140 +81,6 @@ def bytes_behind(execute: Callable[..., Any], slot: str, position: str, goal: st
     )(lag)
 
 
-def test_snapshot_reads_the_rows_that_were_there_before_the_connector(
-    execute: Callable[..., Any], postgres_table: Table, own_postgres_connector: Connector, events_of: Events
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, name text")
-    execute(f"INSERT INTO {table} VALUES (1, 'one'), (2, 'two'), (3, 'three')")
-
-    _, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
-
-    events = events_of(table, prefix=prefix, from_beginning=True)
-    snapshot = events.take(3)
-    assert [event.op for event in snapshot] == ["r", "r", "r"]
-    assert [event.after for event in snapshot] == [
-        {"id": 1, "name": "one"},
-        {"id": 2, "name": "two"},
-        {"id": 3, "name": "three"},
-    ]
-    assert snapshot[-1].source["snapshot"] == "last"
-    execute(f"INSERT INTO {table} VALUES (4, 'four')")
-    streamed = events.next()
-    assert (streamed.op, streamed.after["id"]) == ("c", 4)
-    assert streamed.source["snapshot"] in {None, "false"}
-
-
-def test_insert_into_the_sample_table_is_seen_with_its_row_and_its_origin(
-    execute: Callable[..., Any], events_of: Events
-) -> None:
-    events = events_of("products")
-    [product] = execute(
-        "INSERT INTO products (sku, name, price, stock_quantity) VALUES (gen_random_uuid(), %s, %s, %s) RETURNING id",
-        ("CDC lamp", "19.90", 7),
-    ).fetchone()
-    try:
-        event = events.next(where=lambda event: event.row.get("id") == product)
-    finally:
-        execute("DELETE FROM products WHERE id = %s", (product,))
-
-    assert (event.op, event.before, event.key) == ("c", None, {"id": product})
-    assert event.after["name"] == "CDC lamp"
-    assert (event.after["price"], event.after["stock_quantity"]) == (Decimal("19.90"), 7)
-    origin = {name: event.source[name] for name in ("connector", "db", "schema", "table")}
-    assert origin == {"connector": "postgresql", "db": "cdcdb", "schema": "public", "table": "products"}
-    assert event.source["lsn"] > 0
-    assert event.source["txId"] > 0
-
-
-def test_update_carries_the_whole_row_before_and_after(
-    execute: Callable[..., Any], postgres_table: Table, events_of: Events
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, name text, stock int, note text")
-    events = events_of(table)
-    execute(f"INSERT INTO {table} VALUES (1, 'lamp', 7, 'unchanged')")
-    execute(f"UPDATE {table} SET stock = 6 WHERE id = 1")
-
-    _, update = events.take(2)
-
-    assert update.op == "u"
-    assert update.before == {"id": 1, "name": "lamp", "stock": 7, "note": "unchanged"}
-    assert update.after == {"id": 1, "name": "lamp", "stock": 6, "note": "unchanged"}
-
-
-def test_changed_key_is_a_delete_of_the_old_row_and_an_insert_of_the_new_one(
-    execute: Callable[..., Any], postgres_table: Table, events_of: Events
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, name text")
-    events = events_of(table)
-    execute(f"INSERT INTO {table} VALUES (1, 'lamp')")
-    execute(f"UPDATE {table} SET id = 2 WHERE id = 1")
-
-    _, delete, tombstone, insert = events.take(4)
-
-    assert (delete.op, delete.key, delete.before) == ("d", {"id": 1}, {"id": 1, "name": "lamp"})
-    assert tombstone.is_tombstone
-    assert (insert.op, insert.key, insert.after) == ("c", {"id": 2}, {"id": 2, "name": "lamp"})
-
-
-def test_delete_carries_the_old_row_and_a_tombstone_follows(
-    execute: Callable[..., Any], postgres_table: Table, events_of: Events
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, name text")
-    events = events_of(table)
-    execute(f"INSERT INTO {table} VALUES (1, 'lamp')")
-    execute(f"DELETE FROM {table} WHERE id = 1")
-
-    _, delete, tombstone = events.take(3)
-
-    assert (delete.op, delete.before, delete.after) == ("d", {"id": 1, "name": "lamp"}, None)
-    assert tombstone.is_tombstone
-    assert tombstone.key == delete.key == {"id": 1}
-
-
-def test_truncate_is_an_event(execute: Callable[..., Any], postgres_table: Table, events_of: Events) -> None:
-    table = postgres_table("id int PRIMARY KEY")
-    events = events_of(table)
-    execute(f"INSERT INTO {table} VALUES (1)")
-    execute(f"TRUNCATE {table}")
-
-    _, truncate = events.take(2)
-
-    assert (truncate.op, truncate.key, truncate.before, truncate.after) == ("t", None, None, None)
-
-
-def test_transaction_of_many_rows_arrives_whole_in_order_and_only_after_its_commit(
-    execute: Callable[..., Any], postgres_connection: Connection, postgres_table: Table, events_of: Events
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, balance int")
-    events = events_of(table)
-
-    with postgres_connection.transaction(force_rollback=True):
-        execute(f"INSERT INTO {table} VALUES (100, 0)")
-    with postgres_connection.transaction():
-        execute(f"INSERT INTO {table} VALUES (1, 50), (2, 50)")
-        with postgres_connection.transaction(force_rollback=True):
-            execute(f"INSERT INTO {table} VALUES (101, 0)")
-        execute(f"UPDATE {table} SET balance = balance - 20 WHERE id = 1")
-        execute(f"UPDATE {table} SET balance = balance + 20 WHERE id = 2")
-        execute(f"DELETE FROM {table} WHERE id = 1")
-    execute(f"INSERT INTO {table} VALUES (200, 0)")
-
-    seen = events.take_until(lambda event: event.key == {"id": 200})
-
-    *transaction, marker = [event for event in seen if not event.is_tombstone]
-    assert [(event.op, event.key["id"]) for event in transaction] == [
-        ("c", 1),
-        ("c", 2),
-        ("u", 1),
-        ("u", 2),
-        ("d", 1),
-    ]
-    assert len({event.source["txId"] for event in transaction}) == 1
-    assert marker.source["txId"] != transaction[0].source["txId"]
-    positions = [event.source["lsn"] for event in [*transaction, marker]]
-    assert positions == sorted(positions)
-
-
 def test_transactions_come_in_the_order_of_their_commits(
     postgres_connection: Connection, postgres_parameters: dict[str, Any], postgres_table: Table, events_of: Events
 ) -> None:
@@ -231,23 +99,6 @@ def test_transactions_come_in_the_order_of_their_commits(
     commits = [json.loads(event.source["sequence"]) for event in seen]
     assert [int(lsn) for _, lsn in commits] == [event.source["lsn"] for event in seen]
     assert seen[0].source["lsn"] > seen[1].source["lsn"]
-
-
-def test_bulk_of_150_rows_arrives_complete_in_order_and_once(
-    postgres_connection: Connection, postgres_table: Table, events_of: Events
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, payload text")
-    events = events_of(table)
-    with postgres_connection.cursor() as cursor:
-        with cursor.copy(f"COPY {table} FROM STDIN") as copy:
-            for number in range(150):
-                copy.write_row((number, f"row {number}" * 10))
-        cursor.execute(f"INSERT INTO {table} VALUES (1000, 'marker')")
-
-    seen = events.take_until(lambda event: event.key == {"id": 1000})
-
-    assert [event.key["id"] for event in seen] == [*range(150), 1000]
-    assert {event.op for event in seen} == {"c"}
 
 
 def test_values_keep_their_precision_and_their_script(
@@ -312,25 +163,7 @@ def test_values_keep_their_precision_and_their_script(
     assert event.field_type("ident") == "io.debezium.data.Uuid"
 
 
-def test_column_added_under_way_is_in_the_events_from_then_on(
-    execute: Callable[..., Any], postgres_table: Table, events_of: Events
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, name text")
-    events = events_of(table)
-    execute(f"INSERT INTO {table} VALUES (1, 'before')")
-    execute(f"ALTER TABLE {table} ADD COLUMN colour text NOT NULL DEFAULT 'red'")
-    execute(f"ALTER TABLE {table} RENAME COLUMN name TO title")
-    execute(f"INSERT INTO {table} VALUES (2, 'after', 'blue')")
-    execute(f"UPDATE {table} SET title = 'again' WHERE id = 1")
-
-    first, second, third = events.take(3)
-
-    assert first.after == {"id": 1, "name": "before"}
-    assert second.after == {"id": 2, "title": "after", "colour": "blue"}
-    assert third.before == {"id": 1, "title": "before", "colour": "red"}
-
-
-def test_large_value_that_did_not_change_is_whole_with_full_replica_identity(
+def test_unchanged_large_value_is_whole_with_full_identity(
     execute: Callable[..., Any], postgres_table: Table, events_of: Events
 ) -> None:
     table = postgres_table("id int PRIMARY KEY, stock int, body text")
@@ -347,7 +180,7 @@ def test_large_value_that_did_not_change_is_whole_with_full_replica_identity(
     assert update.after == {"id": 1, "stock": 6, "body": body}
 
 
-def test_large_value_that_did_not_change_is_marked_unavailable_with_the_default_replica_identity(
+def test_unchanged_large_value_is_unavailable_with_default_identity(
     execute: Callable[..., Any], postgres_table: Table, events_of: Events
 ) -> None:
     table = postgres_table("id int PRIMARY KEY, stock int, body text", replica_identity="DEFAULT")
@@ -362,7 +195,7 @@ def test_large_value_that_did_not_change_is_marked_unavailable_with_the_default_
     assert update.after == {"id": 1, "stock": 6, "body": UNAVAILABLE}
 
 
-def test_table_without_a_key_is_captured_with_full_replica_identity_and_refused_an_update_without(
+def test_table_without_primary_key_needs_full_replica_identity(
     execute: Callable[..., Any], postgres_table: Table, events_of: Events
 ) -> None:
     table = postgres_table("note text")
@@ -379,29 +212,7 @@ def test_table_without_a_key_is_captured_with_full_replica_identity_and_refused_
         execute(f"UPDATE {table} SET note = 'third'")
 
 
-def test_stopped_connector_resumes_where_it_was_with_nothing_lost(
-    execute: Callable[..., Any], follow: Follow, connect_client: ConnectClient
-) -> None:
-    table, name, _, events = follow(0)
-    execute(f"INSERT INTO {table} VALUES (1)")
-    assert [event.op for event in events.take(2)] == ["r", "c"]
-
-    connect_client.stop(name)
-    connect_client.wait_for(name, "STOPPED")
-    for number in range(2, 22):
-        execute(f"INSERT INTO {table} VALUES ({number})")
-    connect_client.resume(name)
-    connect_client.wait_for(name)
-    execute(f"INSERT INTO {table} VALUES (22)")
-
-    seen = events.take_until(lambda event: event.key == {"id": 22})
-
-    # At least once, in order, and no second snapshot.
-    assert [event.key["id"] for event in seen if event.key["id"] > 1] == list(range(2, 23))
-    assert {event.op for event in seen} == {"c"}
-
-
-def test_a_connector_that_had_nothing_to_do_starts_again_without_a_new_snapshot(
+def test_idle_connector_starts_again_without_a_new_snapshot(
     execute: Callable[..., Any], follow: Follow, connect_client: ConnectClient
 ) -> None:
     table, name, slot, events = follow(0)

@@ -1,9 +1,7 @@
-"""PostgreSQL as an application meets it: logging in, rights, transactions, text, statements, restarts."""
+"""What is PostgreSQL's own in the way an application meets it: set-up, rights, slots, savepoints, COPY."""
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,11 +13,12 @@ import pytest
 from containers import container
 from psycopg import errors, sql
 from psycopg.types.json import Jsonb
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from source import answer
 
-from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.postgres import drop_slot, stack_postgres_connector
+from cdc_workstation.fixtures.postgres import drop_slot
 from cdc_workstation.settings import Settings, connection_file
+
+pytestmark = pytest.mark.uses("databases")
 
 Connection = psycopg.Connection[Any]
 Table = Callable[..., str]
@@ -32,27 +31,6 @@ def debezium_connection(postgres_parameters: dict[str, Any]) -> Iterator[Connect
     login = {"user": "debezium", "password": Path(secret).read_text().strip()}
     with psycopg.connect(**(postgres_parameters | login), autocommit=True) as connection:
         yield connection
-
-
-def answer(connection: Connection, query: str, parameters: tuple[Any, ...] = ()) -> Any:
-    """Return the first row of a query."""
-    return connection.execute(query, parameters).fetchone()
-
-
-def test_application_user_reaches_the_sample_database(
-    postgres_connection: Connection, stack_settings: Settings
-) -> None:
-    user, database, version = answer(
-        postgres_connection,
-        "SELECT user, current_database(), current_setting('server_version_num')::int / 10000",
-    )
-
-    assert (user, database, version) == (stack_settings.postgres_user, stack_settings.postgres_database, 17)
-    counts = {
-        table: answer(postgres_connection, f"SELECT count(*) FROM {table}")[0]
-        for table in ("customers", "products", "orders", "order_items")
-    }
-    assert all(count > 0 for count in counts.values()), counts
 
 
 def test_server_is_set_up_for_logical_decoding_that_cannot_fill_the_disk(postgres_connection: Connection) -> None:
@@ -76,33 +54,9 @@ def test_server_is_set_up_for_logical_decoding_that_cannot_fill_the_disk(postgre
     )
 
 
-def test_wrong_password_is_refused_and_not_repeated_in_the_message(postgres_parameters: dict[str, Any]) -> None:
-    with pytest.raises(psycopg.OperationalError) as refused:
-        psycopg.connect(**(postgres_parameters | {"password": "wrong"}))
-
-    assert "password authentication failed" in str(refused.value)
-    assert postgres_parameters["password"] not in str(refused.value)
-
-
 def test_superuser_cannot_log_in_from_outside_the_container(postgres_parameters: dict[str, Any]) -> None:
     with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
         psycopg.connect(**(postgres_parameters | {"user": "postgres"}))
-
-
-def test_unknown_host_is_told_from_a_refused_login(postgres_parameters: dict[str, Any]) -> None:
-    # `.invalid` never resolves (RFC 2606).
-    with pytest.raises(psycopg.OperationalError, match=r"resolve host|could not translate host name"):
-        psycopg.connect(**(postgres_parameters | {"host": "postgres.invalid"}))
-
-
-def test_server_that_never_answers_ends_in_a_timeout(postgres_parameters: dict[str, Any]) -> None:
-    # A port that takes connections and says nothing, as a hung server does.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        started = time.monotonic()
-        with pytest.raises(psycopg.errors.ConnectionTimeout):
-            psycopg.connect(**(postgres_parameters | {"port": silent.getsockname()[1], "connect_timeout": 2}))
-
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
@@ -180,55 +134,6 @@ def test_what_takes_the_stack_down_drops_a_slot(debezium_connection: Connection,
     assert debezium_connection.execute(slots, (slot,)).fetchone() == (0,)
 
 
-@pytest.mark.exclusive
-def test_client_reconnects_after_a_server_restart_and_capture_goes_on(
-    postgres_connection: Connection,
-    postgres_parameters: dict[str, Any],
-    postgres_table: Table,
-    stack_settings: Settings,
-    connect_client: ConnectClient,
-    change_events: Callable[..., Any],
-) -> None:
-    table = postgres_table("id int PRIMARY KEY")
-    postgres_connection.execute(f"INSERT INTO {table} VALUES (1)")
-    events = change_events(table, database="public", from_beginning=True)
-    events.take(1)
-
-    container(stack_settings, "postgres").restart(timeout=30)
-
-    with pytest.raises(psycopg.OperationalError):
-        postgres_connection.execute("SELECT 1")
-    again = Retrying(
-        retry=retry_if_exception_type(psycopg.OperationalError),
-        stop=stop_after_delay(90),
-        wait=wait_fixed(0.2),
-        reraise=True,
-    )(psycopg.connect, **postgres_parameters, autocommit=True)
-    with again:
-        again.execute(f"INSERT INTO {table} VALUES (2)")
-        assert answer(again, f"SELECT count(*) FROM {table}") == (2,)
-    # At least once: the first row may come again.
-    seen = events.take_until(lambda event: event.key == {"id": 2}, timeout=90)
-    assert {event.key["id"] for event in seen} <= {1, 2}
-    connect_client.wait_for(stack_postgres_connector(connect_client))
-
-
-def test_transaction_shows_nothing_before_its_commit_and_nothing_after_a_rollback(
-    postgres_connection: Connection, postgres_parameters: dict[str, Any], postgres_table: Table
-) -> None:
-    table = postgres_table("id int PRIMARY KEY, amount numeric(10,2) NOT NULL")
-    count = f"SELECT count(*), sum(amount) FROM {table}"
-    with psycopg.connect(**postgres_parameters, autocommit=True) as other:
-        with postgres_connection.transaction():
-            postgres_connection.execute(f"INSERT INTO {table} VALUES (1, 10.10), (2, 20.20)")
-            assert answer(other, count) == (0, None)
-        assert answer(other, count) == (2, Decimal("30.30"))
-
-        with postgres_connection.transaction(force_rollback=True):
-            postgres_connection.execute(f"DELETE FROM {table}")
-        assert answer(other, count) == (2, Decimal("30.30"))
-
-
 def test_savepoint_undoes_its_part_of_a_transaction_exclusive(
     postgres_connection: Connection, postgres_table: Table
 ) -> None:
@@ -240,17 +145,6 @@ def test_savepoint_undoes_its_part_of_a_transaction_exclusive(
         postgres_connection.execute(f"INSERT INTO {table} VALUES (3)")
 
     assert postgres_connection.execute(f"SELECT id FROM {table} ORDER BY id").fetchall() == [(1,), (3,)]
-
-
-def test_text_of_any_script_and_emoji_survives_the_round_trip(
-    postgres_connection: Connection, postgres_table: Table
-) -> None:
-    table = postgres_table("id serial PRIMARY KEY, body varchar(100)")
-    texts = ["Ünïcödé", "日本語", "Привет", "مرحبا", "𝄞 🚀 👩‍👩‍👧", "'; DROP TABLE x; --", "back\\slash", ""]
-    with postgres_connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {table} (body) VALUES (%s)", [(text,) for text in texts])
-        cursor.execute(f"SELECT body, char_length(body) FROM {table} ORDER BY id")
-        assert cursor.fetchall() == [(text, len(text)) for text in texts]
 
 
 def test_prepared_statement_and_copy_keep_types(postgres_connection: Connection, postgres_table: Table) -> None:

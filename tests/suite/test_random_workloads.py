@@ -31,7 +31,7 @@ from cdc_workstation.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
 Key = tuple[int, ...]
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from containers import container
 
 from cdc_workstation.sink.canary import event
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
 
 def change(key: int, position: int, note: str | None = None, op: str = "c") -> tuple[bytes, bytes]:

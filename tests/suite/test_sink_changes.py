@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from cdc_workstation.settings import Settings
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
 Connector = Callable[[Mapping[str, str]], tuple[str, str]]
 

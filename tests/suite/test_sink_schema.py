@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from cdc_workstation.clients.prometheus import PrometheusClient
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
 
 def test_an_added_column_is_there_for_old_and_new_rows(orders: CapturedTable) -> None:

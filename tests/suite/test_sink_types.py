@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
 DOCUMENT = {"naïve": [1, 2.5, None, True], "nested": {"emoji": "🚀"}}
 TEXT = "日本語 ñ 𝄞 \\ ' \" \n"

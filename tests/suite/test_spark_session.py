@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cdc_workstation.settings import Settings
 
 
-pytestmark = pytest.mark.independent
+pytestmark = pytest.mark.uses()
 
 
 @pytest.fixture

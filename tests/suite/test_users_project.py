@@ -17,7 +17,7 @@ from cdc_workstation.redaction import known_secrets
 from cdc_workstation.settings import Settings
 
 # One worker runs them: it starts with groups, and no other one waits for the environment.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("users-project")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases"), pytest.mark.xdist_group("users-project")]
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples" / "orders-pipeline"

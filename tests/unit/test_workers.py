@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "suite"))
+
+from locks import locks_of
 
 GROUPED = """
 import pytest
@@ -26,11 +32,42 @@ def test_tests_of_a_group_run_on_one_worker(pytester: pytest.Pytester) -> None:
     assert len({line for line in result.outlines if line.startswith("ran on ")}) == 1
 
 
+MARKED = """
+import pytest
+
+def test_unmarked(): pass
+
+@pytest.mark.uses()
+def test_independent(): pass
+
+@pytest.mark.uses("alertmanager")
+def test_narrow(): pass
+
+@pytest.mark.uses("alertmanager")
+@pytest.mark.exclusive("databases")
+def test_exclusive(): pass
+"""
+
+
+def test_markers_decide_what_a_test_locks(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nmarkers =\n  exclusive\n  uses\n")
+
+    found = {item.name: locks_of(item) for item in pytester.getitems(MARKED)}
+
+    assert found == {
+        "test_unmarked": {"alertmanager": fcntl.LOCK_SH, "databases": fcntl.LOCK_SH},
+        "test_independent": {},
+        "test_narrow": {"alertmanager": fcntl.LOCK_SH},
+        "test_exclusive": {"alertmanager": fcntl.LOCK_SH, "databases": fcntl.LOCK_EX},
+    }
+
+
 TURNS = """
 from locks import Turns
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "exclusive: the test wants the stack alone")
+    config.addinivalue_line("markers", "exclusive(*names): the test restarts these")
+    config.addinivalue_line("markers", "uses(*names): the test uses these alone")
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Turns())
 """
@@ -57,7 +94,13 @@ def run(name, seconds):
 def test_shares(number):
     assert "exclusive" not in run(f"shares-{{number}}", 0.3)
 
-@pytest.mark.exclusive
+@pytest.mark.uses("databases")
+@pytest.mark.parametrize("number", range(4))
+def test_uses_the_same(number):
+    assert "exclusive" not in run(f"uses-{{number}}", 0.3)
+
+@pytest.mark.exclusive("databases")
+@pytest.mark.uses("databases")
 @pytest.mark.xdist_group("exclusive")
 @pytest.mark.timeout(0.5)
 @pytest.mark.parametrize("number", range(2))
@@ -66,7 +109,7 @@ def test_is_exclusive(number):
 """
 
 
-def test_a_test_that_restarts_something_has_the_stack_exclusive(
+def test_exclusive_test_runs_without_those_that_use_the_same_service(
     pytester: pytest.Pytester, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = pytester.mkdir("running")
@@ -77,4 +120,4 @@ def test_a_test_that_restarts_something_has_the_stack_exclusive(
 
     result = pytester.runpytest_subprocess("--numprocesses=2", "--dist=loadgroup")
 
-    result.assert_outcomes(passed=6)
+    result.assert_outcomes(passed=10)
