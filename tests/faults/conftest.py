@@ -1,7 +1,6 @@
-"""Faults: what the whole way does when a part of it is killed or restarted.
+"""Faults: what the pipeline does when one of its services is killed, paused or restarted.
 
-A run of its own, one test at a time (`make faults`): a stopped Kafka is in the way of every other test, and a lock that
-each of them would have to take is forgotten in the one that is written next.
+They run one at a time and without other tests (`make faults`): a stopped Kafka fails every other test.
 """
 
 from __future__ import annotations
@@ -24,26 +23,22 @@ from captured import CapturedDatabase, CapturedTable, Leftovers, mysql_database,
 from fault_injection import HEALTHY_SECONDS, Stack, Writer
 from locks import claim, leads
 
-# What tests kill or stop.
-INJECTED = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker")
+# What tests kill, pause or stop.
+SERVICES = ("mysql", "postgres", "kafka", "debezium", "delta-sink", "spark-worker")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Take the stack: other tests would fail of what these do."""
+    """Lock the stack: other tests would fail during these."""
     if leads(session.config):
         claim(session.config)
 
 
 @pytest.fixture
 def stack(stack_settings: Settings) -> Iterator[Stack]:
-    """The stack; what a test left stopped is started again."""
+    """The stack; services that a test left stopped or paused are brought back."""
     stack = Stack(stack_settings)
     yield stack
-    for service in INJECTED:
-        if stack.container(service).status != "running":
-            stack.container(service).start()
-    for service in INJECTED:
-        stack.wait_for(service)
+    stack.recover(SERVICES)
 
 
 @pytest.fixture
@@ -54,7 +49,7 @@ def databases(
     mysql_parameters: dict[str, Any],
     postgres_parameters: dict[str, Any],
 ) -> Iterator[list[CapturedDatabase]]:
-    """One of each, for this test alone."""
+    """A MySQL database and a PostgreSQL schema that this test alone uses."""
     required(request, "delta-sink", stack_settings.delta_sink_url)
     with (
         mysql_database(stack_settings, mysql_parameters) as first,
@@ -69,7 +64,7 @@ def databases(
 
 @pytest.fixture
 def tables(databases: list[CapturedDatabase]) -> list[CapturedTable]:
-    """A table in each database, with rows that are in Delta already."""
+    """A table in each database, with one row that is in Delta already."""
     found = [one.table("id INT PRIMARY KEY, revision INT, note VARCHAR(50)") for one in databases]
     for table in found:
         table.execute("INSERT INTO {t} VALUES (0, 0, 'first')")
@@ -82,7 +77,7 @@ def tables(databases: list[CapturedDatabase]) -> list[CapturedTable]:
 def writers(
     tables: list[CapturedTable], mysql_parameters: dict[str, Any], postgres_parameters: dict[str, Any]
 ) -> Iterator[list[Writer]]:
-    """One for each table, at work."""
+    """One for each table, running."""
     connect: Mapping[str, Callable[[], Any]] = {
         "mysql": lambda: mysql.connector.connect(**mysql_parameters, autocommit=True),
         "postgres": lambda: psycopg.connect(**postgres_parameters, autocommit=True),

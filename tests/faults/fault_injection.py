@@ -1,12 +1,12 @@
-"""What the fault tests do to the stack, and who writes meanwhile."""
+"""Fault injection: what kills, pauses and restarts services of the stack, and what changes rows meanwhile."""
 
 from __future__ import annotations
 
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
@@ -23,7 +23,7 @@ LOST = (mysql.connector.Error, psycopg.Error)
 
 
 class Stack:
-    """The containers of the stack, to be ill-treated."""
+    """The containers of the stack, for faults."""
 
     def __init__(self, settings: Settings) -> None:
         self._engine = docker.from_env()
@@ -37,7 +37,7 @@ class Stack:
         return found
 
     def kill(self, service: str) -> None:
-        """End all processes of a service at once (SIGKILL)."""
+        """Kill all processes of a service (SIGKILL)."""
         self.container(service).kill("SIGKILL")
 
     def start(self, service: str) -> None:
@@ -46,9 +46,30 @@ class Stack:
         self.wait_for(service)
 
     def restart(self, service: str) -> None:
-        """Stop a service in order, and start it again."""
+        """Stop a service as `docker stop` does, and start it again."""
         self.container(service).restart(timeout=30)
         self.wait_for(service)
+
+    @contextmanager
+    def paused(self, service: str) -> Iterator[None]:
+        """Freeze all processes of a service (SIGSTOP) while the block runs."""
+        self.container(service).pause()
+        try:
+            yield
+        finally:
+            self.container(service).unpause()
+        self.wait_for(service)
+
+    def recover(self, services: Sequence[str]) -> None:
+        """Bring services back that a test left stopped or paused."""
+        for service in services:
+            container = self.container(service)
+            if container.status == "paused":
+                container.unpause()
+            elif container.status != "running":
+                container.start()
+        for service in services:
+            self.wait_for(service)
 
     def wait_for(self, service: str) -> None:
         """Wait until a service is healthy."""
@@ -65,11 +86,11 @@ class Stack:
 
 
 class Writer:
-    """Changes rows of a table for as long as it runs; what the database refuses meanwhile is not written."""
+    """Changes rows of a table until it is stopped; it connects again when the database goes away."""
 
     def __init__(self, table: CapturedTable, connect: Callable[[], Any]) -> None:
         self._table, self._connect = table, connect
-        self._ended = threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self.written = 0
 
@@ -78,19 +99,25 @@ class Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop after the change that is being written."""
+        self._stopping.set()
         self._thread.join(60)
 
     def wait_for(self, more: int) -> None:
         """Wait until so many more changes were written."""
         target = self.written + more
-        until(lambda: self.written >= target, f"{more} more changes were written", HEALTHY_SECONDS)
+        until(
+            lambda: self.written >= target, lambda: f"{self.written} of {target} changes were written", HEALTHY_SECONDS
+        )
 
     def _write(self) -> None:
         connection = None
         name = self._table.source
         number = 0
-        while not self._ended.wait(0.02):
+        while not self._stopping.wait(0.02):
             number += 1
             try:
                 connection = connection or self._connect()

@@ -1,4 +1,4 @@
-"""Something on the way is killed or restarted while changes come: Delta ends equal to the databases."""
+"""A service is killed, paused or restarted while changes come: Delta ends equal to the databases."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 from fault_injection import HEALTHY_SECONDS, Stack, Writer
+from oracle import assert_equal
+
+from cdc_workstation.clients.delta import DeltaReader
+from cdc_workstation.clients.sink import is_stopped
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -22,24 +26,30 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(900)
 
+# Once a database is healthy again, its changes must be in Delta after this time.
+RESUMED_SECONDS = 15.0
+
 
 def ends_equal(tables: list[CapturedTable], writers: list[Writer]) -> None:
-    """Stop writing, and compare each table with what its database says."""
+    """Stop writing, and compare each table with its source."""
     for writer in writers:
         writer.wait_for(20)
-        writer.__exit__()
+        writer.stop()
     for table in tables:
         table.database.reconnect()
-        assert table.settle(HEALTHY_SECONDS)
-        assert table.metric("table_stopped") == 0
-        assert table.dead_letters() == []
+    assert_equal(tables)
+    metrics = tables[0].database.sink_metrics()
+    assert [table.label for table in tables if is_stopped(metrics, table.label)] == []
+    topics = {table.topic for table in tables}
+    letters = DeltaReader(tables[0].database.dead_letters).rows()
+    assert [letter["detail"] for letter in letters if letter["topic"] in topics] == []
 
 
-def test_sink_is_killed_in_the_middle_of_its_work(
+def test_sink_killed_in_the_middle_of_its_work(
     stack: Stack, tables: list[CapturedTable], writers: list[Writer]
 ) -> None:
     for _ in range(2):
-        # In the middle of it: changes are waiting.
+        # Changes are waiting for it.
         until(lambda: sum(table.metric("lag_offsets") for table in tables) > 0, "changes wait", HEALTHY_SECONDS)
         stack.kill("delta-sink")
         stack.start("delta-sink")
@@ -47,29 +57,100 @@ def test_sink_is_killed_in_the_middle_of_its_work(
     ends_equal(tables, writers)
 
 
-def test_the_sink_is_ready_before_it_has_caught_up(stack: Stack, tables: list[CapturedTable]) -> None:
-    # Of one that must have caught up, a start with much behind it would end as one that failed.
+@pytest.mark.parametrize("service", ["delta-sink", "kafka", "debezium", "mysql", "postgres"])
+def test_service_killed_under_load_on_both_databases(
+    stack: Stack, tables: list[CapturedTable], writers: list[Writer], service: str
+) -> None:
+    for writer in writers:
+        writer.wait_for(50)
+    stack.kill(service)
+    for table, writer in zip(tables, writers, strict=True):
+        if table.database.kind != service:
+            writer.wait_for(50)
+    stack.start(service)
+
+    ends_equal(tables, writers)
+
+
+@pytest.mark.parametrize("service", ["kafka", "mysql", "postgres"])
+def test_service_restarted_under_load_on_both_databases(
+    stack: Stack, tables: list[CapturedTable], writers: list[Writer], service: str
+) -> None:
+    for writer in writers:
+        writer.wait_for(50)
+    stack.restart(service)
+
+    ends_equal(tables, writers)
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgres"])
+def test_changes_arrive_soon_after_a_killed_database_is_back(
+    stack: Stack, tables: list[CapturedTable], kind: str
+) -> None:
+    [table] = [one for one in tables if one.database.kind == kind]
+    stack.kill(kind)
+    stack.start(kind)
+    table.database.reconnect()
+    table.execute("INSERT INTO {t} VALUES (1, 1, 'after')")
+
+    table.settle(RESUMED_SECONDS)
+
+
+def test_sink_paused_for_two_minutes(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
+    writers[0].wait_for(50)
+    with stack.paused("delta-sink"):
+        end = time.monotonic() + 120
+        until(lambda: time.monotonic() > end, "two minutes have passed", 150)
+
+    ends_equal(tables, writers)
+
+
+def test_sink_is_ready_before_it_has_caught_up(stack: Stack, tables: list[CapturedTable]) -> None:
+    # If it had to catch up first, a start with much behind it would count as one that failed.
     stack.container("delta-sink").stop(timeout=30)
     table = tables[0]
-    for first in range(1, 60_001, 4000):
-        values = ", ".join(f"({number}, 0, 'row')" for number in range(first, first + 4000))
-        table.execute(f"INSERT INTO {{t}} VALUES {values}")
+    insert_many(table, 60_000)
     stack.start("delta-sink")
     assert table.metric("lag_offsets") > 0
 
     ends_equal(tables, [])
 
 
-def test_connect_is_killed_while_changes_come(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
-    writers[0].wait_for(50)
-    stack.kill("debezium")
-    writers[0].wait_for(50)
-    stack.start("debezium")
-
-    ends_equal(tables, writers)
+def insert_many(table: CapturedTable, count: int) -> None:
+    """Insert rows with the ids from 1 on, a few thousand in a statement."""
+    for first in range(1, count + 1, 4000):
+        last = min(first + 4000, count + 1)
+        table.execute("INSERT INTO {t} VALUES " + ", ".join(f"({number}, 0, 'row')" for number in range(first, last)))
 
 
-def test_connect_is_killed_during_a_snapshot(
+@pytest.mark.parametrize("index", [0, 1], ids=["mysql", "postgres"])
+def test_statement_that_changes_200000_rows(tables: list[CapturedTable], index: int) -> None:
+    table = tables[index]
+    insert_many(table, 200_000)
+    assert_equal([table])
+
+    table.execute("UPDATE {t} SET revision = revision + 1, note = 'changed'")
+
+    ends_equal([table], [])
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["mysql", "postgres"])
+def test_300_tables_created_at_once(databases: list[CapturedDatabase], tables: list[CapturedTable], index: int) -> None:
+    database, older = databases[index], tables[index]
+    created = []
+    for number in range(300):
+        created.append(database.table("id INT PRIMARY KEY, note VARCHAR(20)", f"table_{number}"))
+        created[-1].execute("INSERT INTO {t} VALUES (1, 'one'), (2, 'two')")
+
+    # An older table does not wait for them.
+    older.execute("UPDATE {t} SET revision = 1")
+    older.settle(5)
+
+    until(lambda: all(table.path.exists() for table in created), "all tables are in Delta", 60)
+    ends_equal(created, [])
+
+
+def test_connect_killed_during_a_snapshot(
     stack: Stack, databases: list[CapturedDatabase], own_connector: Callable[[Mapping[str, str]], tuple[str, str]]
 ) -> None:
     database = databases[0]
@@ -82,7 +163,7 @@ def test_connect_is_killed_during_a_snapshot(
         {
             "database.include.list": database.name,
             "table.include.list": source.source,
-            # Slow enough to be killed in between.
+            # Slow enough to be killed before its end.
             "snapshot.select.statement.overrides": source.source,
             f"snapshot.select.statement.overrides.{source.source}": (
                 f"SELECT * FROM {source.source} WHERE SLEEP(0.0005) = 0"
@@ -93,7 +174,7 @@ def test_connect_is_killed_during_a_snapshot(
             "transforms.route.replacement": target.topic,
         }
     )
-    until(lambda: database.end(target) > 1000, "it began", HEALTHY_SECONDS)
+    until(lambda: database.end(target) > 1000, "the snapshot began", HEALTHY_SECONDS)
     stack.kill("debezium")
     assert database.end(target) < 40_000
     stack.start("debezium")
@@ -103,23 +184,8 @@ def test_connect_is_killed_during_a_snapshot(
     until(lambda: target.delta_rows() == wanted, lambda: f"{len(target.delta_rows())} of 40000 rows", HEALTHY_SECONDS)
 
 
-def test_kafka_is_restarted(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
-    writers[0].wait_for(50)
-    stack.restart("kafka")
-
-    ends_equal(tables, writers)
-
-
-def test_kafka_is_killed(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
-    writers[0].wait_for(50)
-    stack.kill("kafka")
-    stack.start("kafka")
-
-    ends_equal(tables, writers)
-
-
 @pytest.mark.parametrize("service", ["mysql", "postgres"])
-def test_a_database_that_stays_away_is_reported_and_its_connector_goes_on(
+def test_database_that_stays_away_is_reported_and_its_connector_goes_on(
     stack: Stack,
     tables: list[CapturedTable],
     writers: list[Writer],
@@ -133,30 +199,16 @@ def test_a_database_that_stays_away_is_reported_and_its_connector_goes_on(
     writers[0].wait_for(50)
     stack.container(service).stop(timeout=30)
     until(is_reported, "ConnectorDisconnected fires", HEALTHY_SECONDS)
-    # Longer than a restart takes, and than a connector of Debezium's own settings would bear.
-    away = time.monotonic() + 60
-    until(lambda: time.monotonic() > away, "a minute has passed")
+    # Longer than a restart takes, and than a connector with Debezium's defaults would survive.
+    end = time.monotonic() + 60
+    until(lambda: time.monotonic() > end, "a minute has passed")
     stack.start(service)
 
     ends_equal(tables, writers)
-    until(lambda: not is_reported(), "ConnectorDisconnected is over", HEALTHY_SECONDS)
+    until(lambda: not is_reported(), "ConnectorDisconnected is resolved", HEALTHY_SECONDS)
 
 
-def test_mysql_is_restarted(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
-    writers[0].wait_for(50)
-    stack.restart("mysql")
-
-    ends_equal(tables, writers)
-
-
-def test_postgresql_is_restarted(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
-    writers[1].wait_for(50)
-    stack.restart("postgres")
-
-    ends_equal(tables, writers)
-
-
-def test_the_spark_worker_is_killed_under_a_job(
+def test_spark_worker_killed_under_a_job(
     stack: Stack, spark_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
     context = spark_session.sparkContext
@@ -180,9 +232,7 @@ def test_the_spark_worker_is_killed_under_a_job(
     assert table.version() == 0
 
 
-def test_the_whole_stack_is_stopped_and_started(
-    stack: Stack, tables: list[CapturedTable], writers: list[Writer]
-) -> None:
+def test_whole_stack_stopped_and_started(stack: Stack, tables: list[CapturedTable], writers: list[Writer]) -> None:
     writers[0].wait_for(50)
     stack.compose("stop")
     stack.compose("up", "--detach", "--wait")
