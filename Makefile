@@ -1,7 +1,9 @@
 # The two commands: `make up` and `make test`. `make help` lists the rest.
 
 INVENTORY ?= laptop
-WORKERS ?= 0
+# How many processes share the suite: each takes some 300 MiB, a driver's JVM more. With less than 6 GiB of free memory one
+# does, and `WORKERS=1` says so anywhere.
+WORKERS ?= $(or $(shell awk '/^MemAvailable/ { print ($$2 < 6 * 1024 * 1024) ? 1 : 4 }' /proc/meminfo 2>/dev/null),4)
 # The scenario `roles` applies each of these alone.
 SCENARIO ?= default
 ROLES ?= webhook_receiver alertmanager prometheus kafka zookeeper mysql mysql_client postgres debezium minio spark delta_sink
@@ -20,7 +22,7 @@ pytest := pytest --ansible-inventory=$(inventory)
 attached := $(if $(filter vagrant,$(INVENTORY)),scripts/vm)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults molecule box status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults verify resnapshot molecule box status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -36,11 +38,17 @@ test: gate suite ## Prove that it works: the gate, then the suite
 gate: venv ## Check ports, health, memory and secrets of the running stack
 	@$(pytest) tests/gate --hosts=ansible://workstation --quiet $(GATE_ARGS)
 
-suite: venv ## Run the test suite against the running stack (WORKERS=4 shares it)
-	@$(attached) $(pytest) tests/suite --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
+suite: venv ## Run the test suite against the running stack (WORKERS=1 for one process)
+	@$(attached) $(pytest) tests/suite --numprocesses=$(WORKERS:1=0) --dist=loadgroup --durations=10 $(ARGS)
 
 status: venv ## Show services, health, memory, URLs, connectors and lag (HTML=build/status.html: as a page, too)
 	@ansible-playbook -i $(inventory) playbooks/status.yml $(if $(HTML),-e stack_status_page=$(abspath $(HTML))) $(ARGS)
+
+verify: venv ## Compare captured tables with their sources (TABLE=cdcdb.products: one; all if none is named)
+	@$(attached) cdc-workstation verify $(TABLE) $(ARGS)
+
+resnapshot: venv ## Read one table again until Delta equals it: repairs drift (TABLE=cdcdb.products)
+	@$(attached) cdc-workstation resnapshot $(or $(TABLE),$(error Say which table: TABLE=cdcdb.products)) $(ARGS)
 
 faults: venv ## Kill and restart services while changes come (not beside other tests)
 	@$(attached) $(pytest) tests/faults $(ARGS)
