@@ -1,7 +1,7 @@
-"""What a run of the suite leaves behind on the stack: looked for at its end, and removed where it was cut short.
+"""The leak check of a run of the suite: what it leaves on the stack is reported, or removed if the run was cut short.
 
-Everything that a test makes on the stack has a name of its own form (`NAME`); what is there before the run, or has
-another name, is the user's and is not looked at.
+Everything that a test creates on the stack has a name of the form `NAME`. The check ignores what was there before the
+run and what has another name: that is the user's.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from cdc_workstation.fixtures.kafka import delete_stale_topics, delete_topics
 from cdc_workstation.settings import Settings, connection_file
 
 NAME = re.compile(r"(?<![a-z0-9])(?:(?:t|cdc|test|cdcdb_test)_|test-)[0-9a-f]{12}(?![0-9a-f])|^pytest-.+-[0-9a-f]{8}$")
-# What the stack still does about things that tests have just removed: topics are deleted, silences expire.
+# How long the stack may take over things that tests have just removed: topics are deleted, silences expire.
 _GRACE_SECONDS = 30.0
-# So many looks in a row, a second apart, find nothing before nothing more is expected: connectors and sink may still be
-# at changes that were made before an interrupt.
+# After an interrupt this many looks in a row, a second apart, must find nothing: connectors and sink may still be
+# working on changes from before it.
 QUIET_LOOKS = 5
 _TIMEOUT = 10
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One sort of things that tests make: how to list them, and how to remove one."""
+    """One kind of things that tests create: how to list them, and how to remove one."""
 
     name: str
     find: Callable[[], set[str]]
@@ -45,11 +45,11 @@ class Kind:
 
 
 class LeakCheck:
-    """What tests made and nobody removed.
+    """Finds what tests created since this object was made, and nobody removed.
 
     Args:
-        settings: where the services are; those that are absent are left out.
-        name: what names of tests' things match.
+        settings: where the services are; absent ones are skipped.
+        name: the pattern of the names that tests give.
         labels: labels of tests' alerts, and of what their silences mute.
     """
 
@@ -65,11 +65,11 @@ class LeakCheck:
         self._before = self._look()
 
     def left(self) -> dict[str, list[str]]:
-        """Return kind to names of what has come since this object was made; things on their way out get a moment.
+        """Return kind to names of what was left; things that are being removed get up to 30 s.
 
-        What others make of a test's things after it removed them is removed here: an event that was on its way, or a
-        producer that still asks for a deleted topic, has the broker make it anew, and the sink may write a last commit
-        into a directory that was just deleted.
+        Things that the stack recreates after a test removed them are removed here and are no leak: an event on its way,
+        or a producer that still asks for a deleted topic, has the broker recreate it, and the sink may write a last
+        commit into a directory that was just deleted.
         """
         return Retrying(
             retry=retry_if_result(bool),
@@ -79,7 +79,7 @@ class LeakCheck:
         )(self._new_without_late)
 
     def remove(self, quiet_looks: int = QUIET_LOOKS) -> dict[str, list[str]]:
-        """Remove what has come, and what is made of changes still on their way; return it."""
+        """Remove what was left, and what changes on their way recreate; return it."""
         removed: dict[str, set[str]] = {}
         looks: list[bool] = []
 
@@ -118,7 +118,7 @@ class LeakCheck:
         return {name: new for name, new in found.items() if new}
 
     def _declare(self) -> list[Kind]:
-        """Connectors first: they would go on making topics."""
+        """Connectors first: they would go on creating topics."""
         settings = self._settings
         kinds = []
         if settings.debezium_url:

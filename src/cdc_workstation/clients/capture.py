@@ -7,6 +7,7 @@ from pathlib import Path
 
 import requests
 from deltalake.exceptions import DeltaError
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient, ConnectError
 from cdc_workstation.clients.delta import DeltaReader
@@ -63,7 +64,20 @@ class CaptureHealth:
         return f"the sink has stopped {self._table}: {self.last_dead_letter() or 'its log says why'}"
 
     def last_dead_letter(self) -> str:
-        """Return the detail of the table's last dead letter; empty if there is none."""
+        """Return the detail of the table's last dead letter; empty if there is none.
+
+        The sink tells first that it stopped a table and then why, so this waits a moment.
+        """
+        return str(
+            Retrying(
+                retry=retry_if_result(lambda detail: not detail),
+                stop=stop_after_delay(_TIMEOUT),
+                wait=wait_fixed(0.1),
+                retry_error_callback=lambda _: "",
+            )(self._last_dead_letter)
+        )
+
+    def _last_dead_letter(self) -> str:
         reader = DeltaReader(dead_letters(self._settings))
         # Another process may be rewriting the table at this moment.
         with suppress(DeltaError, OSError, KeyError):
