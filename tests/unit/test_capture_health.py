@@ -9,7 +9,7 @@ import pytest
 from cdc_workstation.clients.capture import CaptureHealth
 from cdc_workstation.clients.connect import root_cause
 from cdc_workstation.clients.delta import CaptureError, DeltaReader
-from cdc_workstation.clients.sink import applied_offsets, is_stopped, total
+from cdc_workstation.clients.sink import next_offsets, is_stopped, total
 from cdc_workstation.settings import Settings
 
 TRACE = """\
@@ -56,8 +56,8 @@ def test_metrics_are_read_by_their_labels() -> None:
     assert not is_stopped(METRICS, "cdcdb.unknown")
     assert total(METRICS, "rows_applied_total", table="cdcdb.orders") == 7
     assert total(METRICS, "rows_applied_total", table="cdcdb.orders", op="c") == 4
-    assert applied_offsets(METRICS) == {"debezium.cdcdb.orders": 17}
-    assert applied_offsets(METRICS, partition=1) == {"debezium.cdcdb.orders": 3}
+    assert next_offsets(METRICS) == {"debezium.cdcdb.orders": 17}
+    assert next_offsets(METRICS, partition=1) == {"debezium.cdcdb.orders": 3}
 
 
 def test_services_that_do_not_answer_are_no_problem(tmp_path: Path) -> None:

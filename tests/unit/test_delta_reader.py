@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from cdc_workstation.clients.delta import DeltaReader, RowError, applied_offset
+from cdc_workstation.clients.delta import DeltaReader, RowError
 
 Write = Callable[..., None]
 
@@ -107,10 +107,3 @@ def test_changes_come_by_version(reader: DeltaReader, write: Write) -> None:
         (1, "insert", 2),
     ]
     assert [change.row["id"] for change in reader.changes(1)] == [2]
-
-
-def test_the_offset_that_the_sink_applied_is_in_its_commits() -> None:
-    history = [{"operation": "OPTIMIZE"}, {"userMetadata": '{"cdc_sink": {"offsets": {"0": 7}}}'}]
-    assert applied_offset(history) == 7
-    assert applied_offset(history, partition=1) == -1
-    assert applied_offset([{"userMetadata": "by hand"}]) == -1

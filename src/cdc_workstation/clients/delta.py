@@ -5,7 +5,6 @@ Rows are dictionaries of Python values: `Decimal`, `datetime` (aware for TIMESTA
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -281,22 +280,6 @@ class DeltaReader:
         if len(ranked) > _SHOWN_ROWS:
             state += f"\n  and {len(ranked) - _SHOWN_ROWS} more"
         return state
-
-
-def applied_offset(history: Sequence[Mapping[str, Any]], partition: int = 0) -> int:
-    """Return the Kafka offset that the stack's sink has applied, as its commits say; -1 where none does.
-
-    Args:
-        history: as `DeltaReader.history` returns it.
-        partition: the topic's partition.
-    """
-    for commit in history:
-        try:
-            found = json.loads(commit.get("userMetadata") or "{}")["cdc_sink"]["offsets"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        return int(found.get(str(partition), -1))
-    return -1
 
 
 def show(row: Mapping[str, Any]) -> str:

@@ -85,10 +85,7 @@ def is_stopped(metrics: str, table: str) -> bool:
     return total(metrics, "table_stopped", table=table) > 0
 
 
-def applied_offsets(metrics: str, partition: int = 0) -> dict[str, int]:
-    """Return topic to the last offset that the sink has dealt with, also if that changed no row.
-
-    A sink of the first design has no such metric, so it returns nothing for that.
-    """
+def next_offsets(metrics: str, partition: int = 0) -> dict[str, int]:
+    """Return topic to the offset behind the last record that the sink has applied, also if that changed no row."""
     found = samples(metrics, "applied_offset", partition=str(partition))
     return {labels["topic"]: int(value) for labels, value in found if "topic" in labels}
