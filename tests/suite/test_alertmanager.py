@@ -42,7 +42,7 @@ def pass_through(client: AlertmanagerClient, webhook: WebhookReceiver) -> None:
     webhook.wait_for(lambda one: one.alertnames == {name} and one.status == "resolved")
 
 
-def test_status_tells_version_and_the_configuration_in_use(alertmanager_client: AlertmanagerClient) -> None:
+def test_status_shows_version_and_configuration(alertmanager_client: AlertmanagerClient) -> None:
     status = alertmanager_client.status()
 
     assert status.version_info.version.count(".") == 2
@@ -51,7 +51,7 @@ def test_status_tells_version_and_the_configuration_in_use(alertmanager_client: 
     assert in_use == alertmanager_client.receivers()
 
 
-def test_the_web_ui_is_served(alertmanager_client: AlertmanagerClient, http: requests.Session) -> None:
+def test_web_ui_is_served(alertmanager_client: AlertmanagerClient, http: requests.Session) -> None:
     page = http.get(f"{alertmanager_client.url}/", timeout=30)
     script = http.get(f"{alertmanager_client.url}/script.js", timeout=30)
 
@@ -59,7 +59,7 @@ def test_the_web_ui_is_served(alertmanager_client: AlertmanagerClient, http: req
     assert script.ok
 
 
-def test_a_posted_alert_is_listed_until_it_is_resolved(alertmanager_client: AlertmanagerClient) -> None:
+def test_posted_alert_is_listed_until_it_is_resolved(alertmanager_client: AlertmanagerClient) -> None:
     labels = alertmanager_client.post_alert("DiskFull", severity="info", annotations={"summary": "no space left"})
 
     [alert] = alertmanager_client.alerts('alertname="DiskFull"')
@@ -71,7 +71,7 @@ def test_a_posted_alert_is_listed_until_it_is_resolved(alertmanager_client: Aler
     assert alertmanager_client.alerts() == []
 
 
-def test_a_client_sees_only_the_alerts_of_its_test(alertmanager_client: AlertmanagerClient) -> None:
+def test_client_sees_only_the_alerts_of_its_test(alertmanager_client: AlertmanagerClient) -> None:
     with AlertmanagerClient(alertmanager_client.url, labels={"environment": "test", "test_id": f"{uuid4()}"}) as other:
         other.post_alert("DiskFull")
 
@@ -79,7 +79,7 @@ def test_a_client_sees_only_the_alerts_of_its_test(alertmanager_client: Alertman
         assert [alert.name for alert in other.alerts()] == ["DiskFull"]
 
 
-def test_what_a_test_made_is_gone_after_it_failed(alertmanager_client: AlertmanagerClient) -> None:
+def test_failed_test_leaves_no_alert_and_no_silence(alertmanager_client: AlertmanagerClient) -> None:
     silences = []
 
     def failing_test() -> None:
@@ -95,7 +95,7 @@ def test_what_a_test_made_is_gone_after_it_failed(alertmanager_client: Alertmana
     assert alertmanager_client.silence(silences[0]).status.state == "expired"
 
 
-def test_alerts_of_one_name_make_one_notification(
+def test_alerts_of_one_name_are_one_notification(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver
 ) -> None:
     disks = ["sda", "sdb", "sdc"]
@@ -118,7 +118,7 @@ def test_alerts_of_one_name_make_one_notification(
 @pytest.mark.parametrize(
     ("severity", "receiver"), [("critical", "test-critical"), ("warning", "test-warning"), ("info", "test")]
 )
-def test_severity_decides_who_is_told(
+def test_severity_selects_the_receiver(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver, severity: str, receiver: str
 ) -> None:
     alertmanager_client.post_alert("DiskFull", severity=severity)
@@ -131,7 +131,7 @@ def test_severity_decides_who_is_told(
     assert [one.name for one in alert.receivers] == [receiver]
 
 
-def test_a_critical_alert_mutes_its_warning_until_it_is_resolved(
+def test_critical_alert_inhibits_its_warning_until_it_is_resolved(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver
 ) -> None:
     critical = alertmanager_client.post_alert("LagHigh", severity="critical", instance="a")
@@ -151,7 +151,7 @@ def test_a_critical_alert_mutes_its_warning_until_it_is_resolved(
     )
 
 
-def test_a_silence_is_active_until_it_is_expired(alertmanager_client: AlertmanagerClient) -> None:
+def test_silence_is_active_until_it_is_expired(alertmanager_client: AlertmanagerClient) -> None:
     silence_id = alertmanager_client.create_silence(alertname="DiskFull", comment="being replaced")
 
     eventually(lambda: _assert_equal(alertmanager_client.silence(silence_id).status.state, "active"))
@@ -162,12 +162,12 @@ def test_a_silence_is_active_until_it_is_expired(alertmanager_client: Alertmanag
     assert alertmanager_client.silence(silence_id).status.state == "expired"
 
 
-def test_a_silence_without_an_end_after_its_start_is_refused(alertmanager_client: AlertmanagerClient) -> None:
+def test_silence_that_ends_before_its_start_is_refused(alertmanager_client: AlertmanagerClient) -> None:
     with pytest.raises(AlertmanagerError, match="end time"):
         alertmanager_client.create_silence(alertname="DiskFull", duration=timedelta(seconds=-1))
 
 
-def test_a_silenced_alert_is_not_delivered_until_the_silence_ends(
+def test_silenced_alert_is_not_delivered_until_the_silence_ends(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver
 ) -> None:
     silence_id = alertmanager_client.create_silence(alertname="DiskFull")
@@ -182,7 +182,7 @@ def test_a_silenced_alert_is_not_delivered_until_the_silence_ends(
     webhook_receiver.wait_for(lambda one: one.alertnames == {"DiskFull"})
 
 
-def test_the_webhook_gets_all_that_a_person_needs(
+def test_webhook_payload_has_labels_annotations_and_links(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver
 ) -> None:
     labels = alertmanager_client.post_alert(
@@ -207,7 +207,7 @@ def test_the_webhook_gets_all_that_a_person_needs(
     assert resolved.alerts[0].ends_at >= alert.starts_at
 
 
-def test_a_notification_is_tried_again_until_the_receiver_takes_it(
+def test_notification_is_retried_until_the_receiver_accepts_it(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver
 ) -> None:
     with webhook_receiver.fault("test-critical", times=2, status=503) as fault:
@@ -221,7 +221,7 @@ def test_a_notification_is_tried_again_until_the_receiver_takes_it(
     assert len(webhook_receiver.notifications("test-critical")) == 3
 
 
-def test_an_alert_that_is_sent_again_is_delivered_once(
+def test_alert_that_is_sent_again_is_delivered_once(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver
 ) -> None:
     for _ in range(5):
@@ -258,7 +258,7 @@ def config_file(alertmanager_client: AlertmanagerClient) -> Iterator[ConfigFile]
 
 
 @pytest.mark.exclusive("alertmanager")
-def test_a_changed_configuration_is_used_after_a_reload_without_a_restart(
+def test_reload_applies_a_changed_configuration_without_a_restart(
     alertmanager_client: AlertmanagerClient, config_file: ConfigFile
 ) -> None:
     started = alertmanager_client.status().uptime
@@ -275,7 +275,7 @@ def test_a_changed_configuration_is_used_after_a_reload_without_a_restart(
 
 
 @pytest.mark.exclusive("alertmanager")
-def test_a_broken_configuration_is_refused_and_the_one_in_use_stays(
+def test_broken_configuration_is_refused_and_the_current_one_stays(
     alertmanager_client: AlertmanagerClient, config_file: ConfigFile
 ) -> None:
     before = alertmanager_client.receivers()
@@ -290,7 +290,7 @@ def test_a_broken_configuration_is_refused_and_the_one_in_use_stays(
 
 
 @pytest.mark.exclusive("alertmanager")
-def test_silences_and_the_log_of_notifications_survive_a_restart(
+def test_silences_and_notification_log_survive_a_restart(
     alertmanager_client: AlertmanagerClient, webhook_receiver: WebhookReceiver, stack_settings: Settings
 ) -> None:
     silence_id = alertmanager_client.create_silence(alertname="Muted")

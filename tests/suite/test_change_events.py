@@ -41,7 +41,7 @@ PRODUCT = {
 }
 
 
-def test_insert_into_the_sample_table_has_its_row_and_its_origin(source: Source) -> None:
+def test_insert_into_the_sample_table_has_its_row_and_origin(source: Source) -> None:
     key, name, columns = PRODUCT[source.kind]
     events = source.events("products")
     source.execute(f"INSERT INTO products {columns}", ("CDC lamp", "19.90", 7))
@@ -172,7 +172,7 @@ def test_bulk_of_150_rows_arrives_complete_in_order_and_once(source: Source) -> 
     assert {event.op for event in seen} == {"c"}
 
 
-def test_column_added_meanwhile_is_in_the_events_from_then_on(source: Source) -> None:
+def test_added_column_is_in_the_events_from_then_on(source: Source) -> None:
     table = source.table("id INT PRIMARY KEY, name VARCHAR(50)")
     events = source.events(table)
     source.execute(f"INSERT INTO {table} VALUES (1, 'before')")

@@ -82,7 +82,7 @@ def connector(
     delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
 
 
-def test_a_connector_lives_as_it_is_declared(
+def test_connector_is_registered_updated_and_removed_as_declared(
     declare: Callable[[dict[str, Any]], Outcome], connect_client: ConnectClient, connector: tuple[str, dict[str, str]]
 ) -> None:
     name, config = connector

@@ -56,7 +56,7 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_the_schema_is_the_sources(cdc_pipeline: PipelineFactory, database: Any) -> None:
+def test_delta_schema_is_that_of_the_source(cdc_pipeline: PipelineFactory, database: Any) -> None:
     columns = COLUMNS[database]
     table = cdc_pipeline(database, ", ".join(f"{name} {kind}" for name, (kind, _) in columns.items()))
     table.insert(id=1)

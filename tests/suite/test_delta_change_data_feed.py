@@ -42,7 +42,7 @@ def feed(spark_connect_session: SparkSession, shared_delta_table: DeltaTableLoca
     return shared_delta_table
 
 
-def test_a_feed_enabled_on_create_holds_before_and_after_images(
+def test_feed_enabled_on_create_has_before_and_after_images(
     spark_connect_session: SparkSession, feed: DeltaTableLocation
 ) -> None:
     assert changes(spark_connect_session, feed, first=0) == [
@@ -54,7 +54,7 @@ def test_a_feed_enabled_on_create_holds_before_and_after_images(
     ]
 
 
-def test_a_range_of_versions_includes_both_ends(spark_connect_session: SparkSession, feed: DeltaTableLocation) -> None:
+def test_range_of_versions_includes_both_ends(spark_connect_session: SparkSession, feed: DeltaTableLocation) -> None:
     assert {change[3] for change in changes(spark_connect_session, feed, first=1, last=2)} == {1, 2}
     assert changes(spark_connect_session, feed, first=3, last=3) == [("delete", 2, 20, 3)]
 
@@ -66,9 +66,7 @@ def test_sql_reads_the_same_feed(spark_connect_session: SparkSession, feed: Delt
     assert [tuple(row) for row in frame.collect()] == [("delete", 2), ("update_postimage", 1), ("update_preimage", 1)]
 
 
-def test_a_feed_enabled_later_starts_there(
-    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
-) -> None:
+def test_feed_enabled_later_starts_there(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> None:
     create(spark_connect_session, delta_table, "")
     spark_connect_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (1, 10)")
     spark_connect_session.sql(

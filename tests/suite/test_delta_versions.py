@@ -40,7 +40,7 @@ def test_update_keeps_the_previous_version_readable(
     assert count(spark_connect_session, versions) == 5
 
 
-def test_a_table_reads_as_it_was_at_a_time(spark_connect_session: SparkSession, versions: DeltaTableLocation) -> None:
+def test_table_can_be_read_as_of_a_time(spark_connect_session: SparkSession, versions: DeltaTableLocation) -> None:
     history = (
         spark_connect_session.sql(f"DESCRIBE HISTORY {versions.identifier}")
         .selectExpr("version", "CAST(timestamp AS string) AS committed")
@@ -54,7 +54,7 @@ def test_a_table_reads_as_it_was_at_a_time(spark_connect_session: SparkSession, 
     assert count(spark_connect_session, versions, f"TIMESTAMP AS OF '{committed[0]}'") == 10
 
 
-def test_history_tells_what_each_version_did(spark_connect_session: SparkSession, versions: DeltaTableLocation) -> None:
+def test_history_shows_what_each_version_did(spark_connect_session: SparkSession, versions: DeltaTableLocation) -> None:
     history = spark_connect_session.sql(f"DESCRIBE HISTORY {versions.identifier}").orderBy("version").collect()
     assert [(row.version, row.operation, row.operationParameters["mode"]) for row in history] == [
         (0, "WRITE", "Append"),
@@ -64,9 +64,7 @@ def test_history_tells_what_each_version_did(spark_connect_session: SparkSession
     assert [row.operationMetrics["numOutputRows"] for row in history] == ["10", "10", "5"]
 
 
-def test_restore_brings_a_version_back_as_a_new_one(
-    spark_connect_session: SparkSession, delta_table: DeltaTableLocation
-) -> None:
+def test_restore_creates_a_new_version(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> None:
     versions = write_versions(spark_connect_session, delta_table)
     spark_connect_session.sql(f"RESTORE TABLE {versions.identifier} TO VERSION AS OF 1")
     assert count(spark_connect_session, versions) == 20

@@ -55,7 +55,7 @@ def test_overwrite_replaces_all_rows_in_one_commit(
     assert commits == ["00000000000000000000.json", "00000000000000000001.json"]
 
 
-def test_a_row_of_another_schema_is_refused(
+def test_row_with_another_schema_is_refused(
     spark_connect_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
     write(products(spark_connect_session, LAPTOP), delta_table)
@@ -65,7 +65,7 @@ def test_a_row_of_another_schema_is_refused(
     assert rows(spark_connect_session, delta_table) == [LAPTOP]
 
 
-def test_a_new_column_is_added_when_the_writer_asks_for_it(
+def test_new_column_is_added_with_merge_schema(
     spark_connect_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
     write(products(spark_connect_session, LAPTOP), delta_table)
@@ -74,7 +74,7 @@ def test_a_new_column_is_added_when_the_writer_asks_for_it(
     assert rows(spark_connect_session, delta_table) == [(*LAPTOP, None), (*MOUSE, "grey")]
 
 
-def test_a_partitioned_table_has_a_directory_for_each_value(
+def test_partitioned_table_has_a_directory_for_each_value(
     spark_connect_session: SparkSession, delta_table: DeltaTableLocation
 ) -> None:
     frame = spark_connect_session.createDataFrame([(1, "IN"), (2, "OUT"), (3, "IN")], "id long, kind string")

@@ -33,7 +33,7 @@ def execute(mysql_connection: MySQLConnectionAbstract) -> Callable[..., int]:
     return run
 
 
-def test_values_keep_their_precision_and_their_script(
+def test_values_keep_precision_and_script(
     execute: Callable[..., int], mysql_table: Table, change_events: Events
 ) -> None:
     table = mysql_table(

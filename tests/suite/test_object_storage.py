@@ -84,9 +84,7 @@ def test_delta_rs_reads_what_spark_connect_wrote(spark_connect_session: SparkSes
     assert table.read() == [0, 1, 2, 3, 4]
 
 
-def test_a_merge_of_spark_is_a_new_version_for_delta_rs(
-    spark_connect_session: SparkSession, table: ObjectTable
-) -> None:
+def test_merge_by_spark_is_a_new_version_for_delta_rs(spark_connect_session: SparkSession, table: ObjectTable) -> None:
     spark_connect_session.range(3).write.format("delta").save(table.spark)
     spark_connect_session.sql(
         f"MERGE INTO delta.`{table.spark}` t USING (SELECT 2L AS id UNION ALL SELECT 7L) s ON t.id = s.id"
@@ -103,12 +101,12 @@ def test_executors_of_the_cluster_read_what_delta_rs_wrote(spark_session: SparkS
     assert spark_session.read.format("delta").load(table.spark).count() == 3
 
 
-def test_a_driver_on_the_host_writes_through_the_cluster(spark_session: SparkSession, table: ObjectTable) -> None:
+def test_driver_on_the_host_writes_through_the_cluster(spark_session: SparkSession, table: ObjectTable) -> None:
     spark_session.range(4).write.format("delta").save(table.spark)
 
     assert table.read() == [0, 1, 2, 3]
 
 
-def test_the_user_makes_no_buckets(storage: fs.S3FileSystem) -> None:
+def test_user_may_not_create_buckets(storage: fs.S3FileSystem) -> None:
     with pytest.raises(OSError, match=r"ACCESS_DENIED|AccessDenied|403"):
         storage.create_dir(f"pytest-{uuid4().hex[:12]}")

@@ -101,7 +101,7 @@ def test_transactions_come_in_the_order_of_their_commits(
     assert seen[0].source["lsn"] > seen[1].source["lsn"]
 
 
-def test_values_keep_their_precision_and_their_script(
+def test_values_keep_precision_and_script(
     execute: Callable[..., Any], postgres_table: Table, events_of: Events
 ) -> None:
     table = postgres_table(
@@ -230,7 +230,7 @@ def test_idle_connector_starts_again_without_a_new_snapshot(
     assert (following.op, following.key) == ("c", {"id": 2})
 
 
-def test_lost_slot_is_answered_by_a_new_snapshot(
+def test_lost_slot_leads_to_a_new_snapshot(
     execute: Callable[..., Any],
     postgres_connection: Connection,
     follow: Follow,
@@ -250,7 +250,7 @@ def test_lost_slot_is_answered_by_a_new_snapshot(
     assert [(event.op, event.key["id"]) for event in again] == [("r", 1), ("r", 2), ("r", 3)]
 
 
-def test_position_moves_on_while_only_other_tables_change(
+def test_slot_advances_while_only_other_tables_change(
     execute: Callable[..., Any], own_postgres_connector: Connector, postgres_table: Table, events_of: Events
 ) -> None:
     table, other = postgres_table("id int PRIMARY KEY"), postgres_table("id int PRIMARY KEY, body text")

@@ -33,7 +33,7 @@ def debezium_connection(postgres_parameters: dict[str, Any]) -> Iterator[Connect
         yield connection
 
 
-def test_server_is_set_up_for_logical_decoding_that_cannot_fill_the_disk(postgres_connection: Connection) -> None:
+def test_logical_decoding_is_on_and_cannot_fill_the_disk(postgres_connection: Connection) -> None:
     names = ("wal_level", "max_slot_wal_keep_size", "password_encryption", "server_encoding", "TimeZone")
     settings = {name: answer(postgres_connection, "SELECT current_setting(%s)", (name,))[0] for name in names}
 
@@ -122,7 +122,7 @@ def test_application_user_may_drop_the_slots_of_tests_and_no_other(postgres_conn
     assert answer(postgres_connection, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'debezium'") == (1,)
 
 
-def test_what_takes_the_stack_down_drops_a_slot(debezium_connection: Connection, stack_settings: Settings) -> None:
+def test_slot_is_dropped_when_the_stack_goes_down(debezium_connection: Connection, stack_settings: Settings) -> None:
     slot = f"test_{uuid4().hex[:12]}"
     debezium_connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
 
@@ -134,7 +134,7 @@ def test_what_takes_the_stack_down_drops_a_slot(debezium_connection: Connection,
     assert debezium_connection.execute(slots, (slot,)).fetchone() == (0,)
 
 
-def test_savepoint_undoes_its_part_of_a_transaction_exclusive(
+def test_savepoint_undoes_only_its_part_of_a_transaction(
     postgres_connection: Connection, postgres_table: Table
 ) -> None:
     table = postgres_table("id int PRIMARY KEY")

@@ -45,14 +45,14 @@ def until(condition: Callable[[], bool], what: str) -> None:
     )(condition)
 
 
-def test_the_rules_of_the_cdc_group_are_in_use(prometheus_client: PrometheusClient) -> None:
+def test_rules_of_the_cdc_group_are_loaded(prometheus_client: PrometheusClient) -> None:
     rules = prometheus_client.rules()["cdc_alerts"]
 
     assert {rule["name"] for rule in rules} >= ALERTS
     assert {rule["health"] for rule in rules} == {"ok"}
 
 
-def test_everything_that_services_declare_is_scraped(prometheus_client: PrometheusClient) -> None:
+def test_every_declared_target_is_scraped(prometheus_client: PrometheusClient) -> None:
     declared = {
         target
         for path in (connection_file().parent / "targets").glob("*.json")
@@ -70,11 +70,11 @@ def test_everything_that_services_declare_is_scraped(prometheus_client: Promethe
     until(lambda: declared <= up(), "a scrape of every declared target")
 
 
-def test_alerts_are_sent_to_the_alertmanager_of_the_stack(prometheus_client: PrometheusClient) -> None:
+def test_alerts_go_to_the_alertmanager_of_the_stack(prometheus_client: PrometheusClient) -> None:
     assert prometheus_client.alertmanagers() == ["http://alertmanager:9093/api/v2/alerts"]
 
 
-def test_the_classic_ui_is_served(prometheus_client: PrometheusClient, http: requests.Session) -> None:
+def test_classic_ui_is_served(prometheus_client: PrometheusClient, http: requests.Session) -> None:
     for page in ("graph", "alerts", "targets"):
         answer = http.get(f"{prometheus_client.url}/classic/{page}", timeout=30)
 
@@ -135,7 +135,7 @@ def service(prometheus_client: PrometheusClient, stack_settings: Settings) -> It
     service.remove()
 
 
-def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
+def test_service_down_is_reported_to_the_webhook_until_it_is_back(
     prometheus_client: PrometheusClient, stack_settings: Settings, service: Service
 ) -> None:
     assert stack_settings.webhook_url is not None
@@ -164,7 +164,7 @@ def test_a_service_that_goes_down_is_reported_to_the_webhook_until_it_is_back(
     webhook.forget()
 
 
-def test_a_connector_task_that_fails_is_reported_to_the_webhook(
+def test_failed_connector_task_is_reported_to_the_webhook(
     stack_settings: Settings, prometheus_client: PrometheusClient, failing_connector: str
 ) -> None:
     assert stack_settings.webhook_url is not None

@@ -300,7 +300,7 @@ def all_tables(both: list[Tables]) -> Iterator[tuple[str, CdcPipeline]]:
 
 @settings(few, max_examples=3)
 @given(workload=workloads())
-def test_tables_and_change_feeds_are_the_sources_after_random_transactions(
+def test_tables_and_feeds_equal_the_source_after_random_transactions(
     both: list[Tables], spark_connect_session: SparkSession, workload: list[Transaction]
 ) -> None:
     for tables in both:
@@ -362,7 +362,7 @@ def no_row_goes_back(table: CdcPipeline, feed: Sequence[DeltaChange]) -> None:
 
 @settings(few, max_examples=2)
 @given(workload=workloads())
-def test_events_come_in_the_order_of_the_transactions_and_each_transaction_whole(
+def test_events_come_in_transaction_order_and_each_transaction_whole(
     both_up_to_kafka: list[Tables], stack_settings: Settings, workload: list[Transaction]
 ) -> None:
     expected = [
@@ -426,7 +426,7 @@ def by_key(table: CdcPipeline, rows: Sequence[Row]) -> dict[Key, Row]:
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_a_schema_that_evolves_is_followed(cdc_pipeline: PipelineFactory, database: Any) -> None:
+def test_evolving_schema_is_followed(cdc_pipeline: PipelineFactory, database: Any) -> None:
     table = cdc_pipeline(database, "id INT PRIMARY KEY, name VARCHAR(10), stock INT, price DECIMAL(8,2), old INT")
     table.insert(id=1, name="before", stock=1, price="1.50", old=1)
 

@@ -31,7 +31,7 @@ def row(key: int, position: int, note: str | None = None) -> dict[str, Any]:
     return {"id": key, "sent_ms": position, "note": note}
 
 
-def test_events_that_cannot_be_read_are_set_aside_and_the_others_applied(captured_mysql: CapturedDatabase) -> None:
+def test_unreadable_events_become_dead_letters_and_the_others_apply(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     key, value = change(2, 20)
     envelope = json.loads(value)
@@ -67,7 +67,7 @@ def test_events_that_cannot_be_read_are_set_aside_and_the_others_applied(capture
     assert table.metric("table_stopped") == 0
 
 
-def test_an_older_event_never_overwrites_a_newer_one(captured_mysql: CapturedDatabase) -> None:
+def test_stale_event_never_overwrites_a_newer_one(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     captured_mysql.produce(table, change(1, 50, "new"), change(2, 60, "new"))
     table.wait_for(row(1, 50, "new"), row(2, 60, "new"))
@@ -75,11 +75,11 @@ def test_an_older_event_never_overwrites_a_newer_one(captured_mysql: CapturedDat
     captured_mysql.produce(table, change(1, 40, "old"), change(2, 55, "old", "d"), change(4, 30, "old"), change(3, 70))
 
     table.wait_for(row(1, 50, "new"), row(2, 60, "new"), row(3, 70))
-    # What is read again after the query started anew is counted again.
+    # Events that are read again after a restart are counted again.
     until(lambda: table.metric("stale_events_total") >= 3, "the old events are counted")
 
 
-def test_a_log_that_went_back_stops_the_table_until_a_new_snapshot(captured_mysql: CapturedDatabase) -> None:
+def test_source_log_that_went_back_stops_the_table_until_a_snapshot(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     captured_mysql.produce(table, change(1, 5_000_000), change(2, 6_000_000))
     table.wait_for(row(1, 5_000_000), row(2, 6_000_000))
@@ -101,7 +101,7 @@ def test_a_log_that_went_back_stops_the_table_until_a_new_snapshot(captured_mysq
     until(lambda: table.metric("table_stopped") == 0, "the table goes on")
 
 
-def test_a_truncate_holds_for_all_partitions(captured_mysql: CapturedDatabase) -> None:
+def test_truncate_applies_to_all_partitions(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     admin = AdminClient({"bootstrap.servers": captured_mysql.settings.kafka_bootstrap_servers, "log_level": 2})
     admin.create_topics([NewTopic(table.topic, 2, 1)])[table.topic].result(30)
@@ -118,7 +118,7 @@ def test_a_truncate_holds_for_all_partitions(captured_mysql: CapturedDatabase) -
     table.wait_for(row(2, 25), row(4, 30))
 
 
-def test_a_tombstone_alone_stands_for_the_delete_that_was_compacted_away(captured_mysql: CapturedDatabase) -> None:
+def test_tombstone_without_its_delete_deletes_the_row(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     captured_mysql.produce(table, change(1, 10), change(2, 20))
     table.wait_for(row(1, 10), row(2, 20))
@@ -128,7 +128,7 @@ def test_a_tombstone_alone_stands_for_the_delete_that_was_compacted_away(capture
     table.wait_for(row(2, 20), row(3, 30))
 
 
-def test_a_topic_that_is_made_anew_with_the_same_events_changes_nothing(captured_mysql: CapturedDatabase) -> None:
+def test_recreated_topic_with_the_same_events_changes_nothing(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     events = [change(1, 10, "a"), change(2, 20, "b"), change(1, 30, "c"), change(2, 40, None, "d")]
     captured_mysql.produce(table, *events)
@@ -144,7 +144,7 @@ def test_a_topic_that_is_made_anew_with_the_same_events_changes_nothing(captured
     assert table.delta().version() <= version + 2
 
 
-def test_changes_of_a_table_without_primary_key_are_appended_with_a_warning(captured: CapturedDatabase) -> None:
+def test_changes_without_primary_key_are_appended_with_a_warning(captured: CapturedDatabase) -> None:
     table = captured.table("note VARCHAR(20), amount INT", "journal")
     table.execute("INSERT INTO {t} VALUES ('first', 1), ('first', 1)")
     table.execute("UPDATE {t} SET amount = 2")
@@ -158,14 +158,14 @@ def test_changes_of_a_table_without_primary_key_are_appended_with_a_warning(capt
     assert f"{table.label} has no primary key: its changes are appended" in logs
 
 
-def test_a_message_without_key_of_a_keyless_topic_is_appended(captured_mysql: CapturedDatabase) -> None:
+def test_message_without_key_is_appended_without_primary_key(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     captured_mysql.produce(table, *((None, value) for _, value in (change(1, 10), change(1, 20, None, "u"))))
 
     table.wait_for(row(1, 10), row(1, 20))
 
 
-def test_a_table_that_is_given_a_primary_key_stops_with_what_to_do(captured_mysql: CapturedDatabase) -> None:
+def test_table_that_gets_a_primary_key_stops_with_the_remedy(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.topic_only()
     captured_mysql.produce(table, (None, change(1, 10)[1]))
     table.wait_for(row(1, 10))

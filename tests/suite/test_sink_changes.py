@@ -30,7 +30,7 @@ def test_created_updated_and_deleted_rows_arrive(orders: CapturedTable) -> None:
     assert [row["id"] for row in orders.settle()] == [1, 3, 4]
 
 
-def test_the_last_of_many_changes_of_a_key_wins(orders: CapturedTable) -> None:
+def test_last_of_many_changes_of_a_key_wins(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (0, 'marker', 0)")
     orders.settle()
 
@@ -49,7 +49,7 @@ def test_the_last_of_many_changes_of_a_key_wins(orders: CapturedTable) -> None:
     assert [row["customer"] for row in rows if row["id"] in (1, 6)] == ["last", "again"]
 
 
-def test_a_changed_key_moves_the_row(orders: CapturedTable) -> None:
+def test_changed_key_moves_the_row(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
 
@@ -63,7 +63,7 @@ def test_a_changed_key_moves_the_row(orders: CapturedTable) -> None:
     assert [(row["id"], row["customer"]) for row in orders.settle()] == [(2, "Ann"), (3, "Bob")]
 
 
-def test_a_row_that_was_deleted_may_come_back(orders: CapturedTable) -> None:
+def test_deleted_row_may_come_back(orders: CapturedTable) -> None:
     for total in range(3):
         orders.execute("INSERT INTO {t} VALUES (1, 'Ann', %s)", (total,))
         orders.settle()
@@ -73,7 +73,7 @@ def test_a_row_that_was_deleted_may_come_back(orders: CapturedTable) -> None:
     assert [row["total"] for row in orders.settle()] == [9]
 
 
-def test_a_truncated_table_is_empty_and_goes_on(orders: CapturedTable) -> None:
+def test_truncated_table_is_empty_and_goes_on(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
 
@@ -83,7 +83,7 @@ def test_a_truncated_table_is_empty_and_goes_on(orders: CapturedTable) -> None:
     assert [row["id"] for row in orders.settle()] == [2]
 
 
-def test_a_key_of_several_columns_is_matched_by_all_of_them(captured: CapturedDatabase) -> None:
+def test_composite_key_is_matched_by_all_of_its_columns(captured: CapturedDatabase) -> None:
     table = captured.table("region VARCHAR(10), number INT, note VARCHAR(20), PRIMARY KEY (region, number)", "depots")
     table.execute("INSERT INTO {t} VALUES ('north', 1, 'a'), ('north', 2, 'b'), ('south', 1, 'c')")
     table.settle()
@@ -94,7 +94,7 @@ def test_a_key_of_several_columns_is_matched_by_all_of_them(captured: CapturedDa
     assert [row["note"] for row in table.settle()] == ["changed", "b"]
 
 
-def test_a_row_says_what_changed_it_last(orders: CapturedTable) -> None:
+def test_row_says_what_changed_it_last(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
     orders.execute("UPDATE {t} SET total = 5 WHERE id = 2")
@@ -108,7 +108,7 @@ def test_a_row_says_what_changed_it_last(orders: CapturedTable) -> None:
     assert ":" in second["_cdc_position"] or "/" in second["_cdc_position"]
 
 
-def test_rows_that_were_there_before_come_by_a_snapshot_and_changes_follow(
+def test_snapshot_of_existing_rows_comes_before_their_changes(
     captured_mysql: CapturedDatabase, own_connector: Connector
 ) -> None:
     source = captured_mysql.table("id INT PRIMARY KEY, note VARCHAR(20)", "old")
@@ -151,7 +151,7 @@ def routed(including: str, source: CapturedTable, target: CapturedTable) -> dict
     }
 
 
-def test_a_second_snapshot_removes_what_was_deleted_while_nobody_looked(
+def test_second_snapshot_deletes_rows_missing_from_it(
     captured_mysql: CapturedDatabase, own_connector: Connector, connect_client: Any
 ) -> None:
     source = captured_mysql.table("id INT PRIMARY KEY, note VARCHAR(20)", "old")
@@ -170,7 +170,7 @@ def test_a_second_snapshot_removes_what_was_deleted_while_nobody_looked(
     target.wait_for({"id": 1, "note": "one"}, {"id": 3, "note": "changed"})
 
 
-def test_the_whole_topic_again_changes_nothing(orders: CapturedTable) -> None:
+def test_replay_of_the_whole_topic_changes_nothing(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2), (3, 'Cid', 3)")
     orders.execute("UPDATE {t} SET total = 20 WHERE id = 2")
     orders.execute("DELETE FROM {t} WHERE id = 3")
@@ -190,7 +190,7 @@ def test_the_whole_topic_again_changes_nothing(orders: CapturedTable) -> None:
     assert orders.delta().version() <= version + 2
 
 
-def test_the_change_feed_rebuilds_the_table(orders: CapturedTable) -> None:
+def test_change_feed_rebuilds_the_table(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2), (3, 'Cid', 3)")
     orders.settle()
     orders.execute("UPDATE {t} SET total = 20 WHERE id = 2")
@@ -222,7 +222,7 @@ def test_spark_and_delta_rs_read_the_same_rows(orders: CapturedTable, spark_conn
     assert DeltaTable(str(orders.path)).to_pandas()["id"].sort_values().tolist() == [1, 2]
 
 
-def test_every_commit_says_how_far_it_goes(orders: CapturedTable) -> None:
+def test_every_commit_carries_its_offset(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1)")
     orders.settle()
     orders.execute("INSERT INTO {t} VALUES (2, 'Bob', 2)")
@@ -235,7 +235,7 @@ def test_every_commit_says_how_far_it_goes(orders: CapturedTable) -> None:
     assert orders.delta().transaction_version(f"cdc-sink/{state['topic_id']}/0") in (0, 1)
 
 
-def test_the_metrics_say_how_the_table_is(orders: CapturedTable) -> None:
+def test_metrics_show_the_state_of_a_table(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.execute("DELETE FROM {t} WHERE id = 1")
     orders.settle()
@@ -247,7 +247,7 @@ def test_the_metrics_say_how_the_table_is(orders: CapturedTable) -> None:
     assert 0 < orders.metric("lag_seconds") < 90
 
 
-def test_tables_that_a_test_makes_in_the_sample_database_stay_out_of_delta(
+def test_tables_of_mysql_table_stay_out_of_delta(
     captured_mysql: CapturedDatabase, mysql_table: Callable[[str], str], stack_settings: Settings
 ) -> None:
     table = mysql_table("id INT PRIMARY KEY")

@@ -13,7 +13,7 @@ from cdc_workstation.clients.prometheus import PrometheusClient
 pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
 
-def test_an_added_column_is_there_for_old_and_new_rows(orders: CapturedTable) -> None:
+def test_added_column_has_values_in_old_and_new_rows(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
 
@@ -25,7 +25,7 @@ def test_an_added_column_is_there_for_old_and_new_rows(orders: CapturedTable) ->
     assert [(row["note"], row["weight"]) for row in orders.settle()] == [("none", 7), ("none", None), ("fresh", 5)]
 
 
-def test_a_widened_column_takes_the_larger_values(captured: CapturedDatabase) -> None:
+def test_widened_column_takes_larger_values(captured: CapturedDatabase) -> None:
     table = captured.table("id INT PRIMARY KEY, amount INT, price DECIMAL(8,2), name VARCHAR(5)")
     table.execute("INSERT INTO {t} VALUES (1, 1, 1.25, 'short')")
     table.settle()
@@ -43,7 +43,7 @@ def test_a_widened_column_takes_the_larger_values(captured: CapturedDatabase) ->
     assert (schema.field("amount").type, schema.field("price").type) == (pa.int64(), pa.decimal128(20, 2))
 
 
-def test_the_first_time_without_zone_comes_with_an_added_or_a_widened_column(captured_mysql: CapturedDatabase) -> None:
+def test_first_timestamp_ntz_comes_with_an_added_or_widened_column(captured_mysql: CapturedDatabase) -> None:
     moment = "2026-02-03 04:05:06.000007"
     for name, change, values in (
         ("added", "ADD COLUMN placed DATETIME(6)", (2, "2026-02-03", moment)),
@@ -59,7 +59,7 @@ def test_the_first_time_without_zone_comes_with_an_added_or_a_widened_column(cap
         table.settle()
 
 
-def test_a_renamed_column_takes_its_values_along(orders: CapturedTable) -> None:
+def test_renamed_column_keeps_its_values(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
 
@@ -72,7 +72,7 @@ def test_a_renamed_column_takes_its_values_along(orders: CapturedTable) -> None:
     until(lambda: [{n: row[n] for n in wanted[0]} for row in orders.delta_rows()] == wanted, "the renamed rows")
 
 
-def test_a_dropped_column_keeps_what_it_had(orders: CapturedTable) -> None:
+def test_dropped_column_keeps_its_values(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
 
@@ -83,7 +83,7 @@ def test_a_dropped_column_keeps_what_it_had(orders: CapturedTable) -> None:
     assert [row["customer"] for row in orders.delta_rows()] == ["Ann", "Bob", None]
 
 
-def test_a_column_that_is_dropped_and_added_again_has_forgotten_its_values(orders: CapturedTable) -> None:
+def test_column_dropped_and_added_again_starts_with_its_default(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
     orders.settle()
     orders.execute("ALTER TABLE {t} DROP COLUMN customer")
@@ -111,7 +111,7 @@ def firing(client: PrometheusClient, alert: str, table: CapturedTable) -> bool:
     return any(one["state"] == "firing" for one in client.alerts(alert, table=table.label))
 
 
-def test_an_incompatible_change_stops_that_table_alone_and_is_reported(
+def test_incompatible_change_stops_only_that_table_and_is_reported(
     orders: CapturedTable, prometheus_client: PrometheusClient
 ) -> None:
     other = orders.database.table("id INT PRIMARY KEY", "other")
@@ -135,7 +135,7 @@ def test_an_incompatible_change_stops_that_table_alone_and_is_reported(
     assert not prometheus_client.alerts("SinkTableStopped", table=other.label)
 
 
-def test_a_stopped_table_goes_on_once_it_is_mended(orders: CapturedTable) -> None:
+def test_stopped_table_goes_on_once_it_is_repaired(orders: CapturedTable) -> None:
     orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1)")
     orders.settle()
     make_incompatible(orders)
@@ -158,7 +158,7 @@ def test_a_stopped_table_goes_on_once_it_is_mended(orders: CapturedTable) -> Non
     until(lambda: orders.metric("table_stopped") == 0, "the table goes on")
 
 
-def test_columns_with_names_that_parquet_does_not_take(
+def test_column_names_that_parquet_does_not_take(
     captured_mysql: CapturedDatabase, spark_connect_session: SparkSession
 ) -> None:
     table = captured_mysql.table("id INT PRIMARY KEY, `net (EUR)` INT, `a b` INT")

@@ -126,7 +126,7 @@ def test_postgresql_values(captured_postgres: CapturedDatabase) -> None:
     assert schema.field("stamped").type == pa.timestamp("us", tz="UTC")
 
 
-def test_a_large_value_that_did_not_change_stays(captured_postgres: CapturedDatabase) -> None:
+def test_unchanged_large_value_stays(captured_postgres: CapturedDatabase) -> None:
     """PostgreSQL leaves it out of the log where the replica identity is the key alone."""
     table = captured_postgres.table("id int PRIMARY KEY, stock int, body text")
     table.execute("ALTER TABLE {t} REPLICA IDENTITY DEFAULT")

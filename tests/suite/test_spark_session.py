@@ -36,7 +36,7 @@ def classic(spark_session: SparkSession) -> SparkSession:
     return spark_session
 
 
-def test_a_job_runs_on_the_worker(classic: SparkSession) -> None:
+def test_job_runs_on_the_worker(classic: SparkSession) -> None:
     hosts = classic.sparkContext.parallelize(range(4), 2).map(lambda _: Path("/etc/hostname").read_text()).distinct()
     assert [name.strip() for name in hosts.collect()] == ["spark-worker"]
 
@@ -55,7 +55,7 @@ def test_rows_and_functions_of_this_python_run_on_the_worker(
     assert sorted((row.shouted, row.doubled) for row in rows) == [("1!", 2), ("2!", 4)]
 
 
-def test_a_function_runs_through_connect(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> None:
+def test_function_runs_through_connect(spark_connect_session: SparkSession, delta_table: DeltaTableLocation) -> None:
     from pyspark.sql.functions import udf
 
     spark_connect_session.range(3).write.format("delta").save(delta_table.path)
@@ -93,14 +93,14 @@ def test_one_table_serves_both_sessions_and_delta_rs(
         assert session.read.format("delta").load(delta_table.path).count() == 7
 
 
-def test_the_event_log_of_a_job_is_kept(classic: SparkSession) -> None:
+def test_event_log_of_a_job_is_kept(classic: SparkSession) -> None:
     classic.range(1).count()
     directory = Path(classic.conf.get("spark.eventLog.dir").removeprefix("file:"))
     logs = [path for path in directory.rglob("*") if classic.sparkContext.applicationId in path.name and path.is_file()]
     assert sum(path.stat().st_size for path in logs) > 0
 
 
-def test_the_master_refuses_a_driver_without_the_secret(stack_settings: Settings, tmp_path: Path) -> None:
+def test_master_refuses_a_driver_without_the_secret(stack_settings: Settings, tmp_path: Path) -> None:
     assert stack_settings.spark_conf_dir
     defaults = (stack_settings.spark_conf_dir / "spark-defaults.conf").read_text().splitlines()
     # It is refused before anybody calls it, and the address for that is not this machine's where the stack is in a VM.
@@ -149,7 +149,7 @@ def test_connect_refuses_a_client_without_the_token(stack_settings: Settings) ->
         stranger.stop()
 
 
-def test_the_master_tells_prometheus_how_many_workers_live(stack_settings: Settings, http: requests.Session) -> None:
+def test_master_tells_prometheus_how_many_workers_are_alive(stack_settings: Settings, http: requests.Session) -> None:
     assert stack_settings.spark_master_url
     host = urlsplit(stack_settings.spark_master_url).hostname
     for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.5), reraise=True):

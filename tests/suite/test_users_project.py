@@ -97,13 +97,13 @@ def project(environment: Path, tmp_path: Path) -> Project:
     return Project(directory, environment)
 
 
-def test_the_example_passes_on_the_stack(project: Project) -> None:
+def test_example_passes_on_the_stack(project: Project) -> None:
     run = project.pytest()
     assert run.returncode == 0, run.stdout + run.stderr
     assert "4 passed" in run.stdout, run.stdout
 
 
-def test_a_broken_pipeline_fails_and_the_report_says_what_was_there(project: Project, stack_settings: Settings) -> None:
+def test_broken_pipeline_fails_and_the_report_shows_what_was_there(project: Project, stack_settings: Settings) -> None:
     # Orders that nobody paid count as well, and the test has no patience.
     project.replace("revenue.py", "WHERE status = 'paid' ", "")
     project.replace("tests/test_revenue.py", "timeout=10", "timeout=2")
@@ -125,7 +125,7 @@ def test_a_broken_pipeline_fails_and_the_report_says_what_was_there(project: Pro
     assert not any(secret in output for secret in known_secrets())
 
 
-def test_without_a_stack_the_example_is_skipped_with_the_reason(project: Project, tmp_path: Path) -> None:
+def test_example_is_skipped_without_a_stack(project: Project, tmp_path: Path) -> None:
     named = {name.upper() for name in Settings.model_fields}
     environment = {name: "" for name in os.environ if name in named}
     run = project.pytest(**environment, CDC_STACK_DIR=str(tmp_path / "nowhere"), CDC_CONNECTION_FILE="")

@@ -29,7 +29,7 @@ def run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return project.runpytest_subprocess("-p", "no:randomly", "-ra", *arguments)
 
 
-def test_a_users_project_skips_with_the_reason(project: pytest.Pytester) -> None:
+def test_user_project_skips_with_the_reason(project: pytest.Pytester) -> None:
     result = run(project)
 
     result.assert_outcomes(skipped=1)
@@ -38,7 +38,7 @@ def test_a_users_project_skips_with_the_reason(project: pytest.Pytester) -> None
     )
 
 
-def test_where_services_are_required_an_absent_one_is_a_failure(project: pytest.Pytester) -> None:
+def test_absent_service_is_a_failure_if_services_are_required(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\ncdc_workstation_require_services = true\n")
 
     result = run(project)
@@ -48,7 +48,7 @@ def test_where_services_are_required_an_absent_one_is_a_failure(project: pytest.
     result.stdout.fnmatch_lines(["*alertmanager is not available*Run `make up`*"])
 
 
-def test_a_service_that_is_named_but_does_not_answer_is_absent_too(
+def test_service_that_does_not_answer_counts_as_absent(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Port 9, discard: nothing listens there.
@@ -60,7 +60,7 @@ def test_a_service_that_is_named_but_does_not_answer_is_absent_too(
     result.stdout.fnmatch_lines(["*alertmanager is not available: http://127.0.0.1:9 does not answer*"])
 
 
-def test_a_project_that_uses_no_fixture_of_the_plugin_never_loads_spark(project: pytest.Pytester) -> None:
+def test_project_without_these_fixtures_never_loads_spark(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
         import sys

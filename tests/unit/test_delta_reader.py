@@ -42,7 +42,7 @@ def write(reader: DeltaReader) -> Write:
     return append
 
 
-def test_a_row_that_comes_later_is_waited_for(reader: DeltaReader, write: Write) -> None:
+def test_row_that_comes_later_is_waited_for(reader: DeltaReader, write: Write) -> None:
     later = threading.Timer(0.3, write, [(1, "paid", "1.50")])
     later.start()
     row = reader.wait_for_row(id=1, timeout=20)
@@ -67,7 +67,7 @@ def test_values_match_as_they_do_in_python(reader: DeltaReader, write: Write, va
     assert reader.wait_for_row(values, timeout=0) in reader.rows()
 
 
-def test_no_table_is_told_from_no_row(reader: DeltaReader, write: Write) -> None:
+def test_error_distinguishes_no_table_from_no_row(reader: DeltaReader, write: Write) -> None:
     with pytest.raises(RowError, match=r"no row with id=1 in .*/orders after .* There is no table at that path"):
         reader.wait_for_row(id=1, timeout=0)
     write((2, "new", "1.50"))
@@ -75,7 +75,7 @@ def test_no_table_is_told_from_no_row(reader: DeltaReader, write: Write) -> None
         reader.wait_for_row(id=1, timeout=0)
 
 
-def test_the_error_shows_the_nearest_rows_first(reader: DeltaReader, write: Write) -> None:
+def test_error_shows_the_nearest_rows_first(reader: DeltaReader, write: Write) -> None:
     write(*((number, "new", "1.00") for number in range(10, 30)), (1, "new", "1.50"))
     with pytest.raises(RowError) as error:
         reader.wait_for_row(id=1, status="paid", timeout=0)
@@ -84,7 +84,7 @@ def test_the_error_shows_the_nearest_rows_first(reader: DeltaReader, write: Writ
     assert others[-1] == "  and 16 more"
 
 
-def test_a_column_that_the_table_has_not_is_named(reader: DeltaReader, write: Write) -> None:
+def test_error_names_an_unknown_column(reader: DeltaReader, write: Write) -> None:
     write((1, "new", "1.50"))
     with pytest.raises(RowError, match=r"It has no column state; it has id, status, amount."):
         reader.wait_for_row(id=1, state="new", timeout=0)
@@ -92,14 +92,14 @@ def test_a_column_that_the_table_has_not_is_named(reader: DeltaReader, write: Wr
         reader.wait_for_no_row(state="new", timeout=0)
 
 
-def test_a_row_that_stays_is_shown(reader: DeltaReader, write: Write) -> None:
+def test_error_shows_a_row_that_stays(reader: DeltaReader, write: Write) -> None:
     write((1, "new", "1.50"))
     reader.wait_for_no_row(id=2, timeout=0)
     with pytest.raises(RowError, match=r"rows with id=1 are still in (?s:.*)\n  id=1, status='new', amount=1.50"):
         reader.wait_for_no_row(id=1, timeout=0)
 
 
-def test_changes_come_by_version(reader: DeltaReader, write: Write) -> None:
+def test_changes_are_sorted_by_version(reader: DeltaReader, write: Write) -> None:
     write((1, "new", "1.50"))
     write((2, "new", "2.50"))
     assert [(change.version, change.kind, change.row["id"]) for change in reader.changes()] == [

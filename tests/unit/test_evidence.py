@@ -44,11 +44,11 @@ def sections(used: Used, since: float | None = None) -> dict[str, str]:
     return dict(collect(used, since=time.time() if since is None else since))
 
 
-def test_no_service_no_evidence() -> None:
+def test_no_evidence_without_a_service() -> None:
     assert collect(Used(), since=0.0) == []
 
 
-def test_what_cannot_be_collected_says_so_and_raises_nothing(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evidence_that_cannot_be_collected_raises_nothing(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", program("docker", "exit 1")["PATH"])
     found = sections(Used(services={"debezium", "delta-sink", "mysql"}, topics=["t"], tables=[Path("/nowhere")]))
     assert found["cdc-workstation: connectors"].startswith("could not be collected: ConnectionError")
@@ -59,7 +59,7 @@ def test_what_cannot_be_collected_says_so_and_raises_nothing(program: Program, m
     ]
 
 
-def test_a_table_shows_its_last_commits(tmp_path: Path) -> None:
+def test_table_shows_its_last_commits(tmp_path: Path) -> None:
     path = tmp_path / "table"
     write_deltalake(path, arrow_table({"id": [1, 2]}))
     write_deltalake(path, arrow_table({"id": [3]}), mode="append")
@@ -71,9 +71,7 @@ def test_a_table_shows_its_last_commits(tmp_path: Path) -> None:
     assert "WRITE" in newest
 
 
-def test_logs_are_those_of_the_services_used_since_the_test_began(
-    program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logs_are_of_the_services_used_since_the_test_began(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     script = """
         case $1 in
         ps) printf 'a1\\tmysql\\tUp 2 hours\\nb2\\tkafka\\tUp 2 hours\\n' ;;
@@ -88,7 +86,7 @@ def test_logs_are_those_of_the_services_used_since_the_test_began(
     }
 
 
-def test_of_a_stack_trace_only_the_exceptions_are_shown(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stack_trace_is_shown_without_its_frames(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
         "Z ERROR it failed",
         "Z java.io.IOException: a",
@@ -149,16 +147,16 @@ def test_secrets_are_masked(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["the password was changed", "5 tokens", 'max_tokens=5, "id": 7', "wrong secret, try again"]
 )
-def test_what_only_speaks_of_secrets_stays(text: str) -> None:
+def test_text_that_only_mentions_secrets_stays(text: str) -> None:
     assert redacted(text) == text
 
 
-def test_a_secret_is_masked_before_the_text_is_cut() -> None:
+def test_secret_is_masked_before_the_text_is_cut() -> None:
     text = "x" * (evidence._EVENT_CHARACTERS - 5) + "app-pass-of-env"
     assert "app-p" not in evidence._short(text)
 
 
-def test_a_password_is_not_in_the_representation_of_what_holds_it() -> None:
+def test_password_is_not_in_the_representation_of_its_holder() -> None:
     parameters = {"password": Password("app-pass")}
     assert "app-pass" not in repr(parameters)
     assert f"{parameters['password']}" == "app-pass" == parameters["password"]
@@ -170,7 +168,7 @@ FAILING = """
 """
 
 
-def test_a_failed_test_of_a_user_has_the_sections_in_its_report(
+def test_failed_user_test_has_the_sections_in_its_report(
     pytester: pytest.Pytester, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = "case $1 in ps) printf 'a1\\tmysql\\tUp 2 hours\\n' ;; logs) echo a line of the log ;; esac"

@@ -10,7 +10,7 @@ EXAMPLE = "examples/orders-pipeline"
 BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
-def test_the_page_shows_every_file_of_the_example_as_it_is(root: Path) -> None:
+def test_page_shows_every_file_of_the_example(root: Path) -> None:
     shown = dict(BLOCK.findall((root / "docs/testing-your-pipeline.md").read_text()))
     files = {
         str(path.relative_to(root)): path.read_text()
@@ -20,7 +20,7 @@ def test_the_page_shows_every_file_of_the_example_as_it_is(root: Path) -> None:
     assert shown == files
 
 
-def test_the_page_installs_the_versions_of_the_stack(root: Path) -> None:
+def test_page_installs_the_versions_of_the_stack(root: Path) -> None:
     pinned = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]["spark-4-2"]
     [command] = re.findall(
         r"^    pip install <path.*$", (root / "docs/testing-your-pipeline.md").read_text(), re.MULTILINE
@@ -29,7 +29,7 @@ def test_the_page_installs_the_versions_of_the_stack(root: Path) -> None:
     assert set(re.findall(r'"([^"]+)"', command)) == wanted
 
 
-def test_the_page_names_every_fixture_for_users(root: Path) -> None:
+def test_page_names_every_fixture_for_users(root: Path) -> None:
     page = (root / "docs/testing-your-pipeline.md").read_text()
     plumbing = {"delta_run_directory", "dropped_tables", "dropped_pipelines", "kafka_bootstrap_servers"}
     plumbing |= {"alert_test_id", "mysql_parameters", "postgres_parameters"}
