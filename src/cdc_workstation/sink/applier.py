@@ -116,9 +116,14 @@ class Applier:
             self._carry_out(step)
         self.applied[partition] = records[-1].offset + 1
 
-    def delete_older(self, *, position: Position | None = None, ts_ms: int | None = None) -> None:
-        """Delete what the source's table no longer has: it begins empty at a position, or was found empty at a time."""
-        for step in self.sequencer.delete_older(position=position, ts_ms=ts_ms):
+    def begins_empty(self, position: Position, at_ms: int) -> None:
+        """The source's table was created empty at a position of its log."""
+        for step in self.sequencer.begins_empty(position, at_ms):
+            self._carry_out(step)
+
+    def is_empty(self, ts_ms: int) -> None:
+        """A snapshot that began at this time found the source's table empty."""
+        for step in self.sequencer.is_empty(ts_ms):
             self._carry_out(step)
 
     def stop(self, error: StoppedError) -> None:
@@ -144,7 +149,9 @@ class Applier:
         started = time.monotonic()
         if step.creates and step.schema is not None:
             self.writer.create(
-                {one.name: one.type for one in step.schema.columns} | METADATA, self._settings.table_properties
+                {one.name: one.type for one in step.schema.columns} | METADATA,
+                self._settings.table_properties,
+                replaces=step.replaces,
             )
         elif step.change:
             self._evolve(step)

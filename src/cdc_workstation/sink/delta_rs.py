@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import (
     CommitProperties,
     DeltaTable,
@@ -105,12 +106,13 @@ class DeltaRsWriter:
 
     # What changes it
 
-    def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str]) -> None:
+    def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str], *, replaces: bool) -> None:
         """Create the table."""
         seconds = max(1, round(self._retention))
         self._opened = DeltaTable.create(
             str(self._location),
             pa.schema(list(columns.items())),
+            mode="overwrite" if replaces else "error",
             configuration={
                 _TARGET_FILE_SIZE: str(_SMALLEST_FILE),
                 "delta.deletedFileRetentionDuration": f"interval {seconds} seconds",
@@ -160,7 +162,7 @@ class DeltaRsWriter:
         """Append rows."""
         table = rows.table
         if not with_deleted:
-            table = table.filter(pa.compute.invert(table[DELETED]))
+            table = table.filter(pc.invert(table[DELETED]))
         dropped = [name for name in (DELETED, UNAVAILABLE) if name in table.column_names]
         write_deltalake(
             self._table,
@@ -184,7 +186,7 @@ class DeltaRsWriter:
             commit_properties=_properties(info),
             post_commithook_properties=_NO_HOOKS,
         )
-        deletes = pa.compute.any(rows.table[DELETED]).as_py()
+        deletes = pc.any(rows.table[DELETED]).as_py()
         inserted = {quoted(name): f"s.{quoted(name)}" for name in rows.columns}
         if not insert_only:
             if deletes:

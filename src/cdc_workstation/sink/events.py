@@ -191,7 +191,7 @@ class Decoder:
             raise MalformedError("unknown_envelope", "the row is no object")
         position, text = _locate(source)
         unavailable: frozenset[str] = frozenset()
-        if row and op in "cur" and any(one in value for one in UNAVAILABLE_BYTES):
+        if source.connector == "postgresql" and row and op in "cur" and any(one in value for one in UNAVAILABLE_BYTES):
             unavailable = frozenset(name for name, raw in row.items() if is_unavailable(raw))
         return Event(
             record,

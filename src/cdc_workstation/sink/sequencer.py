@@ -70,8 +70,11 @@ class Sequencer:
         self._delete_missing = delete_missing
         self._transaction_interval = transaction_interval
         self._decoder = Decoder()
+        # Before this position the source's table was another one, or empty; when that was in the source; and the time
+        # before which it was found empty.
         self._floor: Position | None = None
-        self._floor_ts_ms: int | None = None
+        self._floor_at_ms = 0
+        self._empty_ts_ms = 0
         self._start: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._before: dict[int, Event | None] = {}
@@ -116,6 +119,14 @@ class Sequencer:
         return dict(self._start)
 
     @property
+    def reflected(self) -> Position | None:
+        """The position up to which the rows reflect DDL that changed them without change events."""
+        if self.state is None:
+            return None
+        began = None if self.state.began is None else Position(self.state.began, AFTER_ALL)
+        return max((one for one in (began, self.state.ddl) if one is not None), default=None)
+
+    @property
     def next_offsets(self) -> dict[int, int]:
         """Partition to the offset that comes next."""
         return self._start | {partition: offset + 1 for partition, offset in self._seen.items()}
@@ -158,22 +169,29 @@ class Sequencer:
 
     # What changes the table
 
-    def delete_older(self, *, position: Position | None = None, ts_ms: int | None = None) -> list[DeleteOlder]:
-        """Return what to do when the source's table begins empty at a position, or was found empty at a time.
+    def begins_empty(self, position: Position, at_ms: int) -> list[DeleteOlder]:
+        """Return what to do when the source's table was created empty: what is older is of another table.
 
-        Whatever is older is gone from the source: rows that are there, and events that still come.
+        That holds for rows that are there, and for events that still come.
+
+        Args:
+            position: where in the source's log.
+            at_ms: when, in milliseconds since the epoch.
         """
-        if position is not None and (self._floor is None or position > self._floor):
-            self._floor = position
-        if ts_ms is not None and (self._floor_ts_ms is None or ts_ms > self._floor_ts_ms):
-            self._floor_ts_ms = ts_ms
-        state = self.state
-        if state is None or (position is not None and state.ddl is not None and position <= state.ddl):
+        if self._floor is None or position > self._floor:
+            self._floor, self._floor_at_ms = position, at_ms
+        if self.state is None or (self.state.ddl is not None and position <= self.state.ddl):
             return []
-        state = state.copy()
-        if position is not None:
-            state.ddl = position
-        return [DeleteOlder(min(state.offsets, default=0), state, position=position, ts_ms=ts_ms)]
+        state = self.state.copy()
+        state.ddl = position
+        return [DeleteOlder(min(state.offsets, default=0), state, position=position)]
+
+    def is_empty(self, ts_ms: int) -> list[DeleteOlder]:
+        """Return what to do when a snapshot found the source's table empty: rows committed before that are gone."""
+        self._empty_ts_ms = max(self._empty_ts_ms, ts_ms)
+        if self.state is None:
+            return []
+        return [DeleteOlder(min(self.state.offsets, default=0), self.state.copy(), ts_ms=ts_ms)]
 
     def sequence(self, partition: int, records: Sequence[Record]) -> Iterator[Step]:
         """Decide over records of one partition, in Kafka's order."""
@@ -283,10 +301,11 @@ class Sequencer:
                 raise MalformedError("stopped", str(self.stopped))
             self.stopped = None
             yield Recovered()
-        if self._is_before_floor(found):
+        below = self._floor is not None and found.position < self._floor
+        if (below and found.ts_ms <= self._floor_at_ms) or found.ts_ms < self._empty_ts_ms:
             yield Skipped(found)
             return
-        went_back = high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms
+        went_back = below or (high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms)
         if went_back or (found.begins and self._replaces(found, events)):
             if not found.begins:
                 raise StoppedError(
@@ -294,6 +313,8 @@ class Sequencer:
                     "before it (a server was replaced, restored, or its logs reset); take a new snapshot",
                     recovers=True,
                 )
+            if below:
+                self._floor = None
             events.append(replace(found, op="t", key=None, raw=None, resets=True))
         elif high is not None and (
             found.position < high or (found.position == high and self._is_repeated(found, events))
@@ -303,12 +324,6 @@ class Sequencer:
         self._high = found.position
         self._ts_ms = max(self._ts_ms, found.ts_ms)
         events.append(found)
-
-    def _is_before_floor(self, found: Event) -> bool:
-        """Whether the table was empty in the source, or another table, after this change."""
-        return (self._floor is not None and found.position < self._floor) or (
-            self._floor_ts_ms is not None and found.ts_ms < self._floor_ts_ms
-        )
 
     def _begins_snapshot(self, found: Event) -> bool:
         """Whether it is the first row of a snapshot: marked so, or the last one and alone."""
@@ -400,7 +415,13 @@ class Sequencer:
             return
         first = events[0]
         keys = tuple(first.key_schema.names) if first.key_schema else ()
-        change = self._change(state, schema, first.connector)
+        try:
+            change = self._change(state, schema, first.connector)
+        except IncompatibleError as error:
+            if not first.begins or len(self.log_start) > 1:
+                raise StoppedError(f"{error}; take a new snapshot", recovers=True) from error
+            # The snapshot has all rows: the table begins again with its columns.
+            change, fresh, state.keys = self._change_of_new_table(schema, first.connector), True, None
         if state.keys is not None and state.keys != [change.renamed.get(key, key) for key in keys]:
             raise StoppedError(
                 f"the primary key was ({', '.join(state.keys)}) and is ({', '.join(keys)}); take a new snapshot",
@@ -412,11 +433,8 @@ class Sequencer:
         state.snapshot_only = order if insert_only else None
         state.began = next((event.position.order for event in reversed(events) if event.begins), state.began)
         ended = [event.position.order for event in events if event.snapshot in _SNAPSHOT_ENDS]
-        if state.began in ended:
-            if not insert_only and not fresh and self._delete_missing and len(self.log_start) == 1:
-                state.sweep = state.began
-            # What DDL did before the snapshot is in it.
-            state.ddl = max(state.ddl or events[-1].position, events[-1].position)
+        if state.began in ended and not insert_only and not fresh and self._delete_missing and len(self.log_start) == 1:
+            state.sweep = state.began
         if schema is not None:
             state.fields = schema.names
         self._advance(state, partition, events, reached)
@@ -429,6 +447,7 @@ class Sequencer:
             keys=keys,
             mode="append" if fresh or not state.keyed else "insert" if insert_only else "upsert",
             creates=fresh,
+            replaces=fresh and self.state is not None,
             change=change,
             transaction=self._commits % self._transaction_interval == 0 or not state.keyed,
             dead_letters=self._passed(dead, reached),
@@ -439,15 +458,19 @@ class Sequencer:
         if schema is None:
             return Change()
         if self.columns is None:
-            # Names are checked; what a new table lacks is all of it.
-            schemas.needed(dict(METADATA), schema, None, connector)
-            return Change()
+            return self._change_of_new_table(schema, connector)
         missing = METADATA.keys() - self.columns.keys()
         if missing:
             raise StoppedError(f"the table was not made by this sink: it has no {', '.join(sorted(missing))}")
         # Of several partitions one may still bring events of the former columns.
         previous = state.fields if len(self.log_start) == 1 else None
         return schemas.needed(self.columns, schema, previous, connector)
+
+    def _change_of_new_table(self, schema: RowSchema | None, connector: str) -> Change:
+        """Check the names of a new table's columns; it needs no change."""
+        if schema is not None:
+            schemas.needed(dict(METADATA), schema, None, connector)
+        return Change()
 
     def _truncate(
         self, partition: int, state: State, events: list[Event], reached: int, dead: list[DeadLetter]

@@ -11,6 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from cdc_workstation.sink.location import Location
 
 
+class Source(BaseModel):
+    """A connector as the sink hears of its DDL and snapshots, and asks it for one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    changes: str
+    """Topic of DDL: schema change events (MySQL), messages in the log (PostgreSQL)."""
+    notifications: str
+    """Topic of what becomes of snapshots."""
+    signals: str
+    """Topic of requests for snapshots."""
+    key: str = "debezium"
+    """Key of a request: the connector's `topic.prefix`."""
+
+
 class SinkSettings(BaseModel):
     """Settings of the sink; role `delta_sink` documents each as the variable `delta_sink_<name>`."""
 
@@ -19,6 +34,20 @@ class SinkSettings(BaseModel):
     bootstrap_servers: str = "kafka:29092"
     topics: str = r"debezium\.[^.]+\.(?!(t|bench)_[0-9a-f]{12}$)[^.]+"
     """Regular expression of the topics to apply; not those of the tables that a test makes for itself alone."""
+    sources: tuple[Source, ...] = (
+        Source(
+            changes="debezium",
+            notifications="debezium_notifications_mysql",
+            signals="debezium_signals_mysql",
+        ),
+        Source(
+            changes="debezium.message",
+            notifications="debezium_notifications_postgres",
+            signals="debezium_signals_postgres",
+        ),
+    )
+    resnapshot: bool = True
+    """Whether the sink asks for a snapshot of a table whose rows DDL changed without change events."""
     table_path: str = "{database}/{table}"
     """Path of a table below `tables`; `{topic}`, `{prefix}`, `{database}` and `{table}` are the topic's parts."""
     table_paths: dict[str, str] = Field(default_factory=dict)

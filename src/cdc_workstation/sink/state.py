@@ -42,7 +42,7 @@ class State:
     keys: list[str] | None = None
     """The primary key's columns."""
     ddl: Position | None = None
-    """The position of the newest DDL statement that was acted upon."""
+    """The position at which the newest table of this name was created; what is older is gone."""
 
     def copy(self) -> State:
         """Return a copy that can be changed; this one stays as it is."""

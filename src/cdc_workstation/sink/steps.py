@@ -43,6 +43,8 @@ class Commit:
     mode: Literal["append", "upsert", "insert"]
     """`append`: nothing to compare with; `insert`: rows that are there are of the same snapshot, and equal."""
     creates: bool
+    replaces: bool
+    """Whether the new table takes the place of one that cannot hold the columns."""
     change: Change
     transaction: bool = False
     """Whether the commit carries Delta's own transaction, too."""

@@ -47,8 +47,14 @@ class TableWriter(Protocol):
     def transaction_version(self, app_id: str) -> int | None:
         """Return the version of Delta's own transaction of an application."""
 
-    def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str]) -> None:
-        """Create the table with these columns; all of them may be NULL."""
+    def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str], *, replaces: bool) -> None:
+        """Create the table with these columns; all of them may be NULL.
+
+        Args:
+            columns: name to type.
+            properties: the table's properties.
+            replaces: a table that is there is replaced, in one commit. Otherwise there must be none.
+        """
 
     def evolve(self, change: Change) -> None:
         """Add, fill and widen columns."""
