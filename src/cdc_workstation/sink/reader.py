@@ -151,6 +151,7 @@ class Reader:
                 0 if kind == TIMESTAMP_NOT_AVAILABLE else moment,
                 message.key(),
                 message.value(),
+                tuple(message.headers() or ()),
             )
         if error.code() in _LOST and message.topic():
             with self._lock:
