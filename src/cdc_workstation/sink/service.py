@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from confluent_kafka import KafkaException
 
@@ -53,6 +54,8 @@ class Topic:
     running: bool = False
     paused: bool = False
     rests_until: float = 0.0
+    opening: bool = False
+    """Whether a worker is to open its table."""
     failures: int = 0
     failed_at: float | None = None
     """When it failed: it takes nothing until its table is opened again, from where it is read again."""
@@ -260,7 +263,9 @@ class Sink:
     def _give_up(self, topic: Topic, failed_at: float) -> None:
         """Drop what waits for a table: it is read again after the table was opened again."""
         topic.failed_at = failed_at
+        topic.opening = False
         topic.waiting.clear()
+        topic.actions.clear()
         self._waiting_bytes -= topic.waiting_bytes
         topic.waiting_bytes = 0
         self._queue.pop(topic.applier.topic, None)
@@ -274,10 +279,10 @@ class Sink:
         watched = 0.0
         while not self.stopping.is_set():
             try:
-                self._discover()
                 if not sent:
                     self._canary.send()
                     sent = True
+                self._discover()
                 if time.monotonic() - watched > self.settings.watch_seconds:
                     watched = time.monotonic()
                     self._look_after()
@@ -301,47 +306,52 @@ class Sink:
     def _is_to_open(self, topic: Topic | None, partitions: list[int], now: float) -> bool:
         if topic is None:
             return True
-        if topic.running:
+        if topic.running or topic.opening:
             return False
         if topic.failed_at is not None:
             return now - topic.failed_at >= _RETRY_SECONDS
         return topic.partitions != partitions
 
     def _open(self, partitions: dict[str, list[int]]) -> None:
+        """Have workers open tables, and their topics read from where the tables are."""
         ids = self._admin.ids(partitions)
         first = self._admin.first_offsets({name: partitions[name] for name in ids})
-        for name, known in ids.items():
+        # The canary first: the sink is ready once its row is through.
+        for name in sorted(ids, key=lambda one: one != self._canary.topic):
             if len(first.get(name, {})) < len(partitions[name]):
                 # Deleted, or not yet there as a whole: seen again at the next look.
                 continue
             with self.changed:
                 topic = self.topics.get(name)
-            if topic is None:
-                location = self.settings.location_of(name)
-                writer = writer_of(self.settings, location)
-                topic = Topic(Applier(self.settings, name, writer, self._dead_letters), partitions[name])
-            try:
-                topic.applier.writer.forget()
-                offsets = topic.applier.open(known, first[name])
-                lost = topic.applier.sequencer.lost()
-                if lost is not None:
-                    topic.applier.stop(lost)
-            except Exception as error:
-                with self.changed:
+                if topic is None:
+                    location = self.settings.location_of(name)
+                    writer = writer_of(self.settings, location)
+                    topic = Topic(Applier(self.settings, name, writer, self._dead_letters), partitions[name])
                     self.topics[name] = topic
-                self._failed(topic, error)
-                continue
-            with self.changed:
-                self.topics[name] = topic
                 topic.partitions = partitions[name]
-                topic.failed_at = None
-                topic.paused = False
-                self._reader.start(name, offsets)
+                topic.opening = True
+                topic.actions.clear()
+                topic.actions.append(partial(self._open_table, topic, ids[name], first[name]))
+                self._enqueue(topic)
+
+    def _open_table(self, topic: Topic, topic_id: str, first: dict[int, int], applier: Applier) -> None:
+        applier.writer.forget()
+        offsets = applier.open(topic_id, first)
+        lost = applier.sequencer.lost()
+        if lost is not None:
+            applier.stop(lost)
+        with self.changed:
+            topic.opening = False
+            topic.failed_at = None
+            topic.paused = False
+            self._reader.start(applier.topic, offsets)
 
     def _look_after(self) -> None:
         """Compare topics with what is read: recreated ones, lost records, lag; and tables that somebody repaired."""
         with self.changed:
-            topics = {name: topic for name, topic in self.topics.items() if topic.failed_at is None}
+            topics = {
+                name: topic for name, topic in self.topics.items() if topic.failed_at is None and not topic.opening
+            }
         partitions = {name: topic.partitions for name, topic in topics.items()}
         ids = self._admin.ids(partitions)
         first = self._admin.first_offsets(partitions)
