@@ -54,6 +54,7 @@ class Reader:
                 "fetch.wait.max.ms": 100,
                 "fetch.error.backoff.ms": 100,
                 "fetch.queue.backoff.ms": 20,
+                "max.partition.fetch.bytes": 4 * 1024 * 1024,
                 "fetch.max.bytes": 16 * 1024 * 1024,
                 # What is read ahead, of all partitions together.
                 "queued.min.messages": 20_000,

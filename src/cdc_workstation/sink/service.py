@@ -35,8 +35,10 @@ _GROUP = "delta-sink"
 # After so many failures in a row a table counts as stopped, though it is tried again all the same.
 _FAILURES = 5
 _RETRY_SECONDS = 10.0
-# Reading of one table rests while so much of it waits to be written.
-_WAITING_BYTES_PER_TABLE = 24 * 1024 * 1024
+# Reading of one table rests while so much of it waits to be written, until so much is left: a partition that is resumed
+# brings nothing for most of a second.
+_PAUSE_BYTES = 48 * 1024 * 1024
+_RESUME_BYTES = 32 * 1024 * 1024
 # Shorter rests between commits are not worth a change of tables.
 _SHORTEST_REST = 0.002
 
@@ -150,7 +152,7 @@ class Sink:
             topic.waiting_bytes += size
             self._waiting_bytes += size
             if not topic.paused and (
-                topic.waiting_bytes > _WAITING_BYTES_PER_TABLE or self._waiting_bytes > self.settings.max_waiting_bytes
+                topic.waiting_bytes > _PAUSE_BYTES or self._waiting_bytes > self.settings.max_waiting_bytes
             ):
                 topic.paused = True
                 self._reader.pause(name, paused=True)
@@ -221,7 +223,7 @@ class Sink:
         size = sum(len(record.value or b"") for record in records)
         topic.waiting_bytes -= size
         self._waiting_bytes -= size
-        if topic.paused and topic.waiting_bytes < _WAITING_BYTES_PER_TABLE / 2:
+        if topic.paused and topic.waiting_bytes < _RESUME_BYTES:
             topic.paused = False
             self._reader.pause(topic.applier.topic, paused=False)
         return records
