@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +11,6 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     Field,
-    PostCommitHookProperties,
     QueryBuilder,
     Transaction,
     write_deltalake,
@@ -23,23 +19,15 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.schema import Schema
 
 from cdc_workstation.sink.columns import quoted
+from cdc_workstation.sink.delta_files import NO_HOOKS, SMALLEST_FILE, TARGET_FILE_SIZE, TableFiles
 from cdc_workstation.sink.events import Position
-from cdc_workstation.sink.location import Location, is_remote
+from cdc_workstation.sink.location import Location
 from cdc_workstation.sink.rows import DELETED, UNAVAILABLE, Rows
 from cdc_workstation.sink.schema import Change, Fill
 from cdc_workstation.sink.writer import CommitInfo, is_newer, is_older
 
-# Checkpoints and the removal of old logs are `maintain`'s: no commit waits for them.
-_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 # A commit that meets another one is tried again by the sink, which then reads what the other one did.
 _RETRIES = 3
-# After so many commits small files are compacted and the log gets a checkpoint.
-_COMMITS_PER_MAINTENANCE = 64
-# Files should be small, for an upsert rewrites those that it touches, and not too many, for it looks into each.
-_SMALLEST_FILE = 256 * 1024
-_LARGEST_FILE = 128 * 1024 * 1024
-_FILES = 100
-_TARGET_FILE_SIZE = "delta.targetFileSize"
 
 
 class DeltaRsWriter:
@@ -54,10 +42,7 @@ class DeltaRsWriter:
         self._location = location
         self._retention = retention_seconds
         self._opened: DeltaTable | None = None
-        self._commits = 0
-        self._vacuumed = self._last_commit = time.monotonic()
-        # Whether files of former versions may be there.
-        self._obsolete = True
+        self._files = TableFiles(location, retention_seconds)
 
     @property
     def _table(self) -> DeltaTable:
@@ -114,7 +99,7 @@ class DeltaRsWriter:
             pa.schema(list(columns.items())),
             mode="overwrite" if replaces else "error",
             configuration={
-                _TARGET_FILE_SIZE: str(_SMALLEST_FILE),
+                TARGET_FILE_SIZE: str(SMALLEST_FILE),
                 "delta.deletedFileRetentionDuration": f"interval {seconds} seconds",
                 "delta.logRetentionDuration": f"interval {seconds} seconds",
                 **properties,
@@ -134,7 +119,7 @@ class DeltaRsWriter:
             columns = self.columns() or {}
             self._table.update(
                 updates={quoted(fill.column): _filled(fill, columns[fill.column]) for fill in change.fills},
-                post_commithook_properties=_NO_HOOKS,
+                post_commithook_properties=NO_HOOKS,
             )
 
     def _rewrite(self, change: Change) -> None:
@@ -155,7 +140,7 @@ class DeltaRsWriter:
             selected.append(f"arrow_cast({expression}, '{_datafusion(kind)}') AS {quoted(name)}")
         rows = QueryBuilder().register("t", self._table).execute(f"SELECT {', '.join(selected)} FROM t")  # noqa: S608
         write_deltalake(
-            self._table, rows, mode="overwrite", schema_mode="overwrite", post_commithook_properties=_NO_HOOKS
+            self._table, rows, mode="overwrite", schema_mode="overwrite", post_commithook_properties=NO_HOOKS
         )
 
     def append(self, rows: Rows, info: CommitInfo, *, with_deleted: bool) -> None:
@@ -170,9 +155,9 @@ class DeltaRsWriter:
             mode="append",
             schema_mode="merge",
             commit_properties=_properties(info),
-            post_commithook_properties=_NO_HOOKS,
+            post_commithook_properties=NO_HOOKS,
         )
-        self._count()
+        self._files.committed()
 
     def upsert(self, rows: Rows, keys: Sequence[str], info: CommitInfo, *, insert_only: bool) -> None:
         """Apply the latest change of each key."""
@@ -184,7 +169,7 @@ class DeltaRsWriter:
             # With a source that is known as a whole, files whose keys lie elsewhere are not opened.
             streamed_exec=False,
             commit_properties=_properties(info),
-            post_commithook_properties=_NO_HOOKS,
+            post_commithook_properties=NO_HOOKS,
         )
         deletes = pc.any(rows.table[DELETED]).as_py()
         inserted = {quoted(name): f"s.{quoted(name)}" for name in rows.columns}
@@ -202,64 +187,28 @@ class DeltaRsWriter:
                 predicate=is_newer(),
             )
         merge.when_not_matched_insert(inserted, predicate=f"NOT s.`{DELETED}`" if deletes else None).execute()
-        self._count()
+        self._files.committed()
 
     def delete_older(self, position: Position | None, ts_ms: int | None, info: CommitInfo) -> None:
         """Delete rows."""
         self._table.delete(
-            is_older(position, ts_ms), commit_properties=_properties(info), post_commithook_properties=_NO_HOOKS
+            is_older(position, ts_ms), commit_properties=_properties(info), post_commithook_properties=NO_HOOKS
         )
-        self._count()
-
-    def _count(self) -> None:
-        self._commits += 1
-        self._last_commit = time.monotonic()
-        self._obsolete = True
+        self._files.committed()
 
     # Files
 
-    def written_bytes(self) -> int:
-        """Return the size of the files that the last commit added; 0 in object storage, which has no disk to fill."""
-        if self._opened is None or is_remote(self._location.root):
-            return 0
-        log = Path(str(self._location), "_delta_log", f"{self._opened.version():020}.json")
-        total = log.stat().st_size
-        for line in log.read_bytes().splitlines():
-            if line.startswith((b'{"add"', b'{"cdc"')):
-                total += next(iter(json.loads(line).values()))["size"]
-        return total
+    def obsolete_bytes(self) -> int:
+        """Return what the last commit leaves on disk beyond the table."""
+        return 0 if self._opened is None else self._files.obsolete_bytes(self._opened.version())
 
     def maintenance_is_due(self) -> bool:
         """Whether `maintain` has something to do."""
-        return self._commits >= _COMMITS_PER_MAINTENANCE or (
-            self._obsolete and time.monotonic() - self._vacuumed > self._retention / 12
-        )
+        return self._opened is not None and self._files.is_due()
 
-    def maintain(self) -> None:
+    def maintain(self) -> int:
         """Compact small files, checkpoint the log, and remove files of versions past their retention."""
-        if self._opened is None or not self.maintenance_is_due():
-            return
-        if self._commits >= _COMMITS_PER_MAINTENANCE:
-            self._commits = 0
-            self._compact()
-            self._table.create_checkpoint()
-            self._obsolete = True
-        if time.monotonic() - self._vacuumed > self._retention / 12:
-            self._vacuumed = time.monotonic()
-            # What becomes obsolete now is removed a retention later.
-            self._obsolete = bool(self._obsolete and self._last_commit + self._retention > self._vacuumed)
-            self._table.vacuum(dry_run=False, enforce_retention_duration=False)
-            self._table.cleanup_metadata()
-
-    def _compact(self) -> None:
-        actions = pa.table(self._table.get_add_actions(flatten=True))
-        sizes = actions["size_bytes"].to_pylist()
-        wanted = min(max(_SMALLEST_FILE, 1 << (max(sum(sizes) // _FILES, 1)).bit_length()), _LARGEST_FILE)
-        configured = int(self._table.metadata().configuration.get(_TARGET_FILE_SIZE) or 0)
-        if not wanted // 2 <= configured <= wanted * 2:
-            self._table.alter.set_table_properties({_TARGET_FILE_SIZE: str(wanted)})
-        if sum(size < wanted // 2 for size in sizes) > 4:
-            self._table.optimize.compact(target_size=wanted, post_commithook_properties=_NO_HOOKS)
+        return self._files.maintain(self._opened) if self._opened is not None and self._files.is_due() else 0
 
 
 def _properties(info: CommitInfo) -> CommitProperties:

@@ -246,9 +246,8 @@ class Sink:
             self._canary.look(applier.sequencer.state.ts_ms)
         if applier.writer.version() == version:
             return 0.0
-        rest = self.pacing.spend(applier.writer.written_bytes())
-        applier.writer.maintain()
-        return rest
+        left = applier.writer.obsolete_bytes()
+        return self.pacing.spend(left + applier.writer.maintain())
 
     def _failed(self, topic: Topic, error: Exception) -> None:
         name = topic.applier.name
@@ -379,7 +378,7 @@ class Sink:
                 with self.changed:
                     self._give_up(topic, time.monotonic() - _RETRY_SECONDS)
             elif idle and applier.writer.maintenance_is_due():
-                self._act(topic, lambda one: one.writer.maintain())
+                self._act(topic, self._maintain)
         self._tell_progress()
 
     def _check_log_start(self, topic: Topic, first: dict[int, int]) -> None:
@@ -398,6 +397,9 @@ class Sink:
             if behind and not topic.waiting and not topic.running and applier.stopped is None:
                 topic.actions.append(check)
                 self._enqueue(topic)
+
+    def _maintain(self, applier: Applier) -> None:
+        self.pacing.spend(applier.writer.maintain())
 
     def _act(self, topic: Topic, action: Callable[[Applier], None]) -> None:
         """Have a worker do something with a table."""

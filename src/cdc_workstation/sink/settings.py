@@ -80,7 +80,7 @@ class SinkSettings(BaseModel):
     retention_seconds: float = 3600
     """How long former versions of a table stay readable."""
     rewrite_budget_bytes: int = 2 * 1024**3
-    """What commits may write within `retention_seconds`, of all tables together: the bound of former versions' disk."""
+    """What commits may leave on disk beyond the tables within `retention_seconds`: the bound of former versions."""
 
     metrics_port: int = 9405
     canary_topic: str = "cdc_sink_canary"

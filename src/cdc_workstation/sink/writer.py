@@ -75,14 +75,18 @@ class TableWriter(Protocol):
     def delete_older(self, position: Position | None, ts_ms: int | None, info: CommitInfo) -> None:
         """Delete the rows whose change lies before a position and before a time, or all."""
 
-    def written_bytes(self) -> int:
-        """Return the size of the files that the last commit added."""
+    def obsolete_bytes(self) -> int:
+        """Return what the last commit leaves on disk beyond the table: replaced files, change data, and the log."""
 
     def maintenance_is_due(self) -> bool:
         """Whether `maintain` has something to do."""
 
-    def maintain(self) -> None:
-        """Compact small files, checkpoint the log, and remove files of versions past their retention."""
+    def maintain(self) -> int:
+        """Compact small files, checkpoint the log, and remove files of versions past their retention.
+
+        Returns:
+            What that leaves on disk beyond the table, in bytes.
+        """
 
 
 def is_older(position: Position | None, ts_ms: int | None) -> str | None:
