@@ -72,22 +72,22 @@ INSTANT = pa.timestamp("us", tz="UTC")
         (typed("int64", "io.debezium.time.MicroTime"), -1_500_000, pa.string(), "-00:00:01.500000"),
     ],
 )
-def test_a_value_keeps_what_it_is(schema: Any, raw: Any, kind: pa.DataType, value: Any) -> None:
+def test_value_keeps_what_it_is(schema: Any, raw: Any, kind: pa.DataType, value: Any) -> None:
     assert schema.type == kind
     assert schema.value(raw) == value
     assert pa.array([schema.value(raw), schema.value(None)], kind).null_count == 1
 
 
-def test_a_time_may_be_longer_than_a_day() -> None:
+def test_time_may_be_longer_than_a_day() -> None:
     assert time_text(838 * 3_600_000_000 + 59 * 60_000_000 + 59_000_000) == "838:59:59"
 
 
-def test_a_value_of_another_type_is_refused_with_the_columns_name() -> None:
+def test_value_of_another_type_is_refused_with_the_columns_name() -> None:
     with pytest.raises(ValueConversionError, match="c: 'x' is no int32"):
         typed("int32").value("x")
 
 
-def test_an_unknown_type_is_named() -> None:
+def test_unknown_type_is_named() -> None:
     with pytest.raises(UnknownTypeError, match="strange"):
         typed("strange")
 
@@ -107,7 +107,7 @@ def test_an_unknown_type_is_named() -> None:
         (pa.date32(), NTZ, NTZ),
     ],
 )
-def test_a_type_is_widened_only_where_no_value_is_lost(
+def test_type_is_widened_only_if_no_value_is_lost(
     table: pa.DataType, event: pa.DataType, result: pa.DataType | None
 ) -> None:
     assert widened(table, event) == result
@@ -128,10 +128,10 @@ def test_types_have_sparks_names() -> None:
         f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}',
     ],
 )
-def test_a_value_that_was_left_out_is_known_in_each_form(raw: Any) -> None:
+def test_unavailable_value_is_known_in_each_form(raw: Any) -> None:
     assert is_unavailable(raw)
 
 
 @pytest.mark.parametrize("raw", ["", [], {}, [1, 2], ["a"], None, 5])
-def test_a_value_that_is_there_is_not_left_out(raw: Any) -> None:
+def test_value_that_is_there_is_not_unavailable(raw: Any) -> None:
     assert not is_unavailable(raw)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
 
+from cdc_workstation.sink.location import is_remote
 from cdc_workstation.sink.settings import SinkSettings
 
 
@@ -19,32 +18,33 @@ from cdc_workstation.sink.settings import SinkSettings
         ("s3a://delta/cdc/", "s3a://delta/cdc/cdcdb/products"),
     ],
 )
-def test_a_topic_has_its_table_below_the_root(tables: str, path: str) -> None:
+def test_topic_has_its_table_below_the_root(tables: str, path: str) -> None:
     location = SinkSettings(tables=tables).location_of("debezium.cdcdb.products")
 
     assert str(location) == path
     assert location.name == "cdcdb.products"
 
 
-def test_a_table_may_lie_elsewhere_below_the_root() -> None:
+def test_table_may_lie_elsewhere_below_the_root() -> None:
     settings = SinkSettings(table_paths={"debezium.cdcdb.products": "mine/of/them"})
 
     assert str(settings.location_of("debezium.cdcdb.products")) == "/opt/delta-tables/mine/of/them"
 
 
-def test_without_a_table_there_is_no_version(tmp_path: Path) -> None:
-    location = SinkSettings(tables=str(tmp_path)).dead_letters
+def test_secrets_join_the_storage_options(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hush\n", encoding="utf-8")
+    settings = SinkSettings(
+        storage_options={"AWS_ENDPOINT_URL": "http://minio:9000"},
+        storage_secret_files={"AWS_SECRET_ACCESS_KEY": secret},
+    )
 
-    assert location.version() == -1
-    assert location.open() is None
+    assert settings.dead_letters.storage_options == {
+        "AWS_ENDPOINT_URL": "http://minio:9000",
+        "AWS_SECRET_ACCESS_KEY": "hush",
+    }
 
 
-def test_the_version_is_that_of_the_last_commit(tmp_path: Path) -> None:
-    location = SinkSettings(tables=str(tmp_path)).dead_letters
-    for number in range(2):
-        write_deltalake(str(location), pa.table({"number": [number]}), mode="append")
-
-    assert location.version() == 1
-    table = location.open()
-    assert table is not None
-    assert table.to_pyarrow_table().num_rows == 2
+@pytest.mark.parametrize(("root", "remote"), [("/opt/delta-tables", False), ("s3a://delta/cdc", True)])
+def test_uri_is_remote_and_a_directory_is_not(root: str, remote: bool) -> None:
+    assert is_remote(root) is remote

@@ -87,6 +87,8 @@ class Applier:
         metrics.TABLE_STOPPED.labels(self.name).set(0)
         if version >= 0:
             metrics.TABLE_VERSION.labels(self.name).set(version)
+        for step in self.sequencer.overdue():
+            self._carry_out(step)
         return offsets
 
     def _state(self, topic_id: str, partitions: Sequence[int]) -> State:
@@ -205,8 +207,10 @@ class Applier:
         of others: in each commit where applying a change twice would show, else from time to time.
         """
         state = step.state
-        transaction = (app_id(state.topic_id, step.partition), state.offsets[step.partition])
-        return CommitInfo(state.metadata(self.topic), transaction if step.transaction else None)
+        if not step.transaction:
+            return CommitInfo(state.metadata(self.topic))
+        application = app_id(state.topic_id, step.partition)
+        return CommitInfo(state.metadata(self.topic), (application, state.offsets[step.partition]))
 
     def _count(self, events: Sequence[Event], started: float) -> None:
         ops: dict[str, int] = {}

@@ -169,6 +169,11 @@ class Sequencer:
 
     # What changes the table
 
+    def overdue(self) -> list[DeleteOlder]:
+        """Return what a run left undone that was killed between two commits: no record may come for a long time."""
+        partition = min(self.state.offsets, default=0) if self.state else 0
+        return list(self._delete_missing_rows(partition))
+
     def begins_empty(self, position: Position, at_ms: int) -> list[DeleteOlder]:
         """Return what to do when the source's table was created empty: what is older is of another table.
 
