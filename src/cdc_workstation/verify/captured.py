@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from cdc_workstation.clients.source import Database
+from cdc_workstation.sink.naming import topic_name
 
 _CLASSES: dict[str, Database] = {
     "io.debezium.connector.mysql.MySqlConnector": "mysql",
     "io.debezium.connector.postgresql.PostgresConnector": "postgres",
 }
 _MYSQL_SYSTEM = {"mysql", "sys", "information_schema", "performance_schema"}
-# What Kafka takes in a topic's name; Debezium writes an underscore for anything else.
-_NOT_IN_TOPICS = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True, order=True)
@@ -98,7 +97,7 @@ class Connector:
 
     def topic(self, table: TableName) -> str:
         """Return the topic of a table's change events."""
-        return _NOT_IN_TOPICS.sub("_", f"{self.prefix}.{table.namespace}.{table.table}")
+        return topic_name(self.prefix, table.namespace, table.table)
 
     def ddl_topic(self) -> str:
         """Return the topic that tells about DDL: MySQL's schema changes, PostgreSQL's messages in its log."""
@@ -112,9 +111,10 @@ class Connector:
 
 def _matches(patterns: str, name: str) -> bool:
     # A comma that is escaped belongs to the expression.
-    for pattern in re.split(r"(?<!\\),", patterns):
+    for part in re.split(r"(?<!\\),", patterns):
+        pattern = part.strip().replace(r"\,", ",")
         try:
-            if pattern.strip() and re.fullmatch(pattern.strip(), name, re.IGNORECASE):
+            if pattern and re.fullmatch(pattern, name, re.IGNORECASE):
                 return True
         except re.error:
             # Java's expressions are not all Python's; Debezium has checked this one.

@@ -109,6 +109,7 @@ class TableComparison:
         self._totals = Totals()
         self._difference = Difference()
         self._open: set[Digest] = set()
+        self._drifted: set[Digest] = set()
         self._keys: dict[Digest, CanonicalRow] = {}
         self._source_rows: Rows = {}
         self._lake_rows: Rows = {}
@@ -122,8 +123,8 @@ class TableComparison:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no row differs any more."""
-        return not self._open and self._difference.is_complete
+        """Whether no row is open: each is alike, or drift."""
+        return not self._open and (self._difference.is_complete or self.result.verdict is Verdict.DRIFT)
 
     def applied(self) -> Ends:
         """Return how far the newest version of the Delta table is, by its own log."""
@@ -145,7 +146,7 @@ class TableComparison:
         """Look at open rows again, until a look settles none."""
         while not self.is_settled:
             before = len(self._open), self._difference.count
-            self._look_at_open()
+            self._look_at_open(PATIENCE)
             if (len(self._open), self._difference.count) >= before:
                 return
 
@@ -179,22 +180,22 @@ class TableComparison:
         drifted = window.unchanged(self._open)
         if drifted and not self._is_massive:
             # A transaction can be seen a moment before its position: drift still differs in a moment.
-            open_, self._open = self._open, drifted
+            others, self._open = self._open - drifted, drifted
             self._look_at_open(2 * INTERVAL)
-            drifted, self._open = self._open, open_ - (drifted - self._open)
-        if drifted:
-            self._open = drifted
-            self.declare_drift()
-        else:
-            self.look_again()
+            drifted, self._open = self._open, others
+        self._drifted |= drifted
+        self._open -= drifted
+        self.look_again()
 
     def declare_drift(self, reason: str = "") -> None:
-        """Take what is open for drift.
+        """Take all that is open for drift.
 
         Args:
             reason: why nothing will change that; by default how to repair it.
         """
-        count = len(self._open) if self._difference.is_complete else self._difference.count
+        self._drifted |= self._open
+        self._open = set()
+        count = len(self._drifted) if self._difference.is_complete else self._difference.count
         rows = "1 row differs" if count == 1 else f"{count:,} rows differ"
         if not reason and not self._in_source:
             reason = (
@@ -208,8 +209,14 @@ class TableComparison:
             self.result.differences = self._shown()
 
     def finish(self) -> TableResult:
-        """Return the result; rows that are still open make it one without a verdict."""
-        if self.result.verdict is Verdict.EQUAL and not self.is_settled:
+        """Return the result; rows that are still open make it one without a verdict, unless others have drifted."""
+        if self.result.verdict is Verdict.EQUAL and self._drifted:
+            left = len(self._open)
+            self._open = set()
+            self.declare_drift()
+            if left:
+                self.result.reason += f" ({left:,} more rows changed between the looks.)"
+        elif self.result.verdict is Verdict.EQUAL and not self.is_settled:
             self.result.verdict = Verdict.NOT_COMPARED
             self.result.differing = len(self._open) if self._difference.is_complete else self._difference.count
             self.result.reason = (
@@ -218,7 +225,7 @@ class TableComparison:
             )
         totals = self._totals
         if self._difference.is_complete:
-            totals = totals.settled(self._difference, self._open)
+            totals = totals.settled(self._difference, self._open | self._drifted)
         self.result.source_rows, self.result.delta_rows = totals.source_rows, totals.delta_rows
         self.result.source_checksum = f"{totals.source_checksum:032x}"
         self.result.delta_checksum = f"{totals.delta_checksum:032x}"
@@ -255,8 +262,6 @@ class TableComparison:
         is_new = first or not (self._difference.is_complete and found.is_complete)
         self._open = set(found.entries) if is_new else self._open & found.entries.keys()
         self._difference = found
-        if not self._open and found.is_complete is False:
-            self._open = set(found.entries)
 
     def _prints_of_lake(self) -> Fingerprints:
         for _ in range(_TRIES - 1):
@@ -272,7 +277,7 @@ class TableComparison:
 
     # Open rows
 
-    def _look_at_open(self, patience: float = PATIENCE) -> None:
+    def _look_at_open(self, patience: float) -> None:
         """Read open rows in the source, then Delta's newest versions for a while, until one has them."""
         if self._is_massive:
             with self._prints_of_source() as ours:
@@ -336,18 +341,14 @@ class TableComparison:
         return found
 
     def _shown(self) -> list[RowDifference]:
-        """Return the first of the open rows, with what is different."""
-        everything = self._open
-        self._open = set(sorted(everything)[:SHOWN])
-        try:
-            if not self._open <= self._source_rows.keys() | self._lake_rows.keys():
-                self._source_rows, self._lake_rows = self._rows_of_source(), self._rows_of_lake()
-            found = [
-                self._shape.difference(self._source_rows.get(key, ()), self._lake_rows.get(key, ()))
-                for key in self._open
-            ]
-        finally:
-            self._open = everything
+        """Return the first of the rows that drifted, with what is different."""
+        self._open = set(sorted(self._drifted)[:SHOWN])
+        if not self._open <= self._source_rows.keys() | self._lake_rows.keys():
+            self._source_rows, self._lake_rows = self._rows_of_source(), self._rows_of_lake()
+        found = [
+            self._shape.difference(self._source_rows.get(key, ()), self._lake_rows.get(key, ())) for key in self._open
+        ]
+        self._open = set()
         return sorted((one for one in found if one), key=lambda one: [_natural(value) for value in one.key.values()])
 
     # Newer changes

@@ -11,7 +11,7 @@ from typing import Any, Self
 import requests
 
 from cdc_workstation.clients.connect import ConnectClient, ConnectError
-from cdc_workstation.clients.sink import SinkClient, applied_offsets, is_stopped
+from cdc_workstation.clients.sink import SinkClient, is_stopped, next_offsets
 from cdc_workstation.settings import Settings, connection_file
 from cdc_workstation.sink.settings import SinkSettings
 from cdc_workstation.verify.captured import Connector, TableName, connectors
@@ -39,7 +39,7 @@ class SinkView:
 
     def applied(self, topic: str) -> int:
         """Return the offset that comes next in the topic's first partition, 0 if it does not say."""
-        return applied_offsets(self.metrics or "").get(topic, -1) + 1
+        return int(next_offsets(self.metrics or "").get(topic, 0))
 
 
 class Stack:

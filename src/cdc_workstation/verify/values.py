@@ -7,7 +7,6 @@ JSON document is its content. Values are converted a column at a time, which kee
 from __future__ import annotations
 
 import json
-import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -40,6 +39,7 @@ CanonicalRow = tuple[Value, ...]
 
 MICROS_PER_DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1)
+_MICROSECOND = timedelta(microseconds=1)
 _DATE = re.compile(r"(-?\d+)-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(?:Z|\+00(?::?00)?)?")
 _PART = re.compile(r"([-+]?\d+(?:\.\d+)?)([YMWDHS])")
 
@@ -113,6 +113,13 @@ def _is_text(arrow: pa.DataType) -> bool:
 
 
 def _number(text: str) -> str:
+    # Most numbers are plain, and their text needs no arithmetic.
+    if text.isdigit() and text[0] != "0":
+        return text
+    whole, point, fraction = text.partition(".")
+    if point and whole.isdigit() and fraction.isdigit() and (whole[0] != "0" or whole == "0"):
+        fraction = fraction.rstrip("0")
+        return f"{whole}.{fraction}" if fraction else whole
     try:
         return str(int(text))
     except ValueError:
@@ -137,24 +144,30 @@ def _float(value: Any) -> str:
         return str(value)
 
 
+# JSON is read and written in C. Numbers are marked text on the way, so that they keep all their digits.
+_MARK = "\0"
+_MARKED = re.compile(r'"\\u0000([^"]*)"')
+
+
+def _marked(text: str) -> str:
+    return _MARK + _number(text)
+
+
+_decode = json.JSONDecoder(parse_float=_marked, parse_int=_marked, parse_constant=_marked).decode
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+
+
 def _json(text: str) -> str:
+    """Write a JSON document with its keys sorted, and numbers by their value."""
     try:
-        return _document(json.loads(text, parse_float=Decimal))
+        return _MARKED.sub(r"\1", _encode(_decode(text)))
     except ValueError:
         return text
 
 
 def _document(value: Any) -> str:
-    """Write a JSON document: keys sorted, numbers by their value."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_document(value[key])}" for key in sorted(value)) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_document, value)) + "]"
-    if isinstance(value, str | bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(repr(value))
-    return _number(str(value))
+    """Write a value of Python's as a JSON document."""
+    return _json(json.dumps(value, default=str))
 
 
 def _bytes(value: str | bytes) -> str:
@@ -174,7 +187,8 @@ def _moment(text: str) -> Value:
     if "-" not in text[1:]:
         return _number(text)
     try:
-        return str((datetime.fromisoformat(text).replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1))
+        moment = datetime.fromisoformat(text)
+        return str(((moment if moment.tzinfo is None else moment.replace(tzinfo=None)) - _EPOCH) // _MICROSECOND)
     except ValueError:
         pass
     found = _DATE.fullmatch(text)
@@ -212,7 +226,7 @@ def _time_with_zone(text: str) -> str:
     except ValueError:
         return text
     micros = ((found.hour * 60 + found.minute) * 60 + found.second) * 1_000_000 + found.microsecond
-    return str((micros - (found.utcoffset() or timedelta()) // timedelta(microseconds=1)) % MICROS_PER_DAY)
+    return str((micros - (found.utcoffset() or timedelta()) // _MICROSECOND) % MICROS_PER_DAY)
 
 
 def _interval(text: str) -> str:
@@ -239,7 +253,7 @@ def _point(text: str) -> str:
 
 
 def _vector(value: bytes) -> str:
-    return _document([Decimal(repr(one)) for one in struct.unpack(f"<{len(value) // 4}f", value)])
+    return _document(struct.unpack(f"<{len(value) // 4}f", value))
 
 
 _SOURCE: dict[Kind, Callable[[Any], Value] | None] = {
@@ -265,16 +279,18 @@ def _list_of_json(item: Family | None) -> Callable[[str], str]:
     def one(value: Any) -> str:
         if value is None:
             return "null"
+        if item is not None and item.kind == "json":
+            return json.dumps(_MARKED.sub(r"\1", _encode(value)))
         if isinstance(value, list):
             return "[" + ",".join(map(one, value)) + "]"
         if item is None:
-            return json.dumps(str(value))
+            return json.dumps(str(value).removeprefix(_MARK))
         if item.kind == "number" and isinstance(value, bool):
             value = int(value)
-        text = value if isinstance(value, str) else _document(value)
-        return json.dumps(from_source(item, [text])[0])
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        return json.dumps(from_source(item, [text.removeprefix(_MARK)])[0])
 
-    return lambda text: one(json.loads(text, parse_float=Decimal))
+    return lambda text: "[" + ",".join(map(one, _decode(text))) + "]"
 
 
 # One value of Delta, where a whole column is not converted at once
@@ -321,7 +337,7 @@ def _delta_bits(value: Any) -> str:
 def _delta_moment(value: Any) -> str:
     if isinstance(value, datetime):
         plain = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-        return str((plain - _EPOCH) // timedelta(microseconds=1))
+        return str((plain - _EPOCH) // _MICROSECOND)
     if isinstance(value, date):
         return str((value - _EPOCH.date()).days * MICROS_PER_DAY)
     return str(value) if isinstance(value, int) else str(_moment(str(value)))
@@ -340,7 +356,7 @@ def _delta_point(value: Any) -> str:
 
 
 def _delta_vector(value: Any) -> str:
-    return _document([Decimal(repr(one)) for one in value]) if isinstance(value, Sequence) else _any(value)
+    return _document(value) if isinstance(value, Sequence) else _any(value)
 
 
 _DELTA: dict[Kind, Callable[[Any], str]] = {
