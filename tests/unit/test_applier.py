@@ -209,12 +209,12 @@ def test_lag_grows_while_records_wait(table: Applier, monkeypatch: pytest.Monkey
         table.show_lag(offsets)
         return metric("cdc_sink_lag_seconds", table)
 
-    table.sequencer.state = State(ts_ms=int(now * 1000) - 3_600_000)
+    table.sequencer.open("topic-1", {0: 0}, State(ts_ms=int(now * 1000) - 3_600_000), None)
     lag_after(0, 0)
     # It was quiet for an hour: that is no lag.
     before = metric("cdc_sink_lag_seconds", table)
     assert lag_after(5, 1) == before
     assert lag_after(35, 2) == pytest.approx(30)
     # What is applied meanwhile counts.
-    table.sequencer.state = State(ts_ms=int((now + 38) * 1000))
+    table.sequencer.open("topic-1", {0: 0}, State(ts_ms=int((now + 38) * 1000)), None)
     assert lag_after(40, 2) == pytest.approx(2, abs=0.01)

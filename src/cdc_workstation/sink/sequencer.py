@@ -12,9 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from cdc_workstation.sink import schema as schemas
-from cdc_workstation.sink.columns import UnknownTypeError
-from cdc_workstation.sink.deduplicate import deduplicate
+from cdc_workstation.sink.commits import Planner, Table
 from cdc_workstation.sink.events import (
     AFTER_ALL,
     Decoder,
@@ -22,10 +20,8 @@ from cdc_workstation.sink.events import (
     MalformedError,
     Position,
     Record,
-    RowSchema,
     Tombstone,
 )
-from cdc_workstation.sink.schema import METADATA, Change, IncompatibleError
 from cdc_workstation.sink.state import State
 from cdc_workstation.sink.steps import (
     Commit,
@@ -37,8 +33,6 @@ from cdc_workstation.sink.steps import (
     Stopped,
     StoppedError,
 )
-
-_SNAPSHOT_ENDS = ("last", "last_in_data_collection")
 
 
 class Sequencer:
@@ -60,15 +54,9 @@ class Sequencer:
         transaction_interval: int = 50,
     ) -> None:
         self.topic = topic
-        self.state: State | None = None
-        self.columns: dict[str, pa.DataType] | None = None
         self.stopped: StoppedError | None = None
-        self.topic_id = ""
-        self.log_start: dict[int, int] = {}
-        """Partition to the first offset that Kafka still has."""
-        self._without_key = without_key
-        self._delete_missing = delete_missing
-        self._transaction_interval = transaction_interval
+        self._table = Table()
+        self._planner = Planner(self._table, without_key, delete_missing, transaction_interval)
         self._decoder = Decoder()
         # Before this position the source's table was another one, or empty; when that was in the source; and the time
         # before which it was found empty.
@@ -81,9 +69,33 @@ class Sequencer:
         # Position and time that the events reach which are about to be applied.
         self._high: Position | None = None
         self._ts_ms = 0
-        self._commits = 0
+        self._table.commits = 0
 
     # What is known
+
+    @property
+    def state(self) -> State | None:
+        """What was applied, `None` if there is no table."""
+        return self._table.state
+
+    @property
+    def columns(self) -> dict[str, pa.DataType] | None:
+        """The table's columns, `None` if there is no table."""
+        return self._table.columns
+
+    @property
+    def topic_id(self) -> str:
+        """Kafka's id of the topic; empty before `open`."""
+        return self._table.topic_id
+
+    @property
+    def log_start(self) -> dict[int, int]:
+        """Partition to the first offset that Kafka still has."""
+        return self._table.log_start
+
+    def log_starts(self, offsets: Mapping[int, int]) -> None:
+        """Take note of the first offset that Kafka still has of partitions."""
+        self._table.log_start |= offsets
 
     def open(
         self,
@@ -101,13 +113,11 @@ class Sequencer:
             columns: the table's columns, `None` if there is no table.
         """
         seen, before = (self._seen, self._before) if topic_id == self.topic_id else ({}, {})
-        self.topic_id = topic_id
-        self.log_start = dict(log_start)
+        table = self._table
+        table.topic_id, table.log_start, table.state, table.columns = topic_id, dict(log_start), state, columns
         self.stopped = None
-        self.state = state
-        self.columns = columns
         self._seen = {}
-        self._commits = 0
+        self._table.commits = 0
         applied = state.offsets if state else {}
         self._start = {partition: max(applied.get(partition, -1) + 1, first) for partition, first in log_start.items()}
         # If reading goes on right behind what was read last, what came before is known as if it had not stopped.
@@ -133,13 +143,7 @@ class Sequencer:
 
     def committed(self, step: Commit | DeleteOlder) -> None:
         """Take note that a step is in the table."""
-        self.state = step.state
-        self._commits += 1
-        if isinstance(step, Commit):
-            columns = dict(METADATA) if self.columns is None else self.columns
-            if step.creates and step.schema is not None:
-                columns = {one.name: one.type for one in step.schema.columns} | METADATA
-            self.columns = step.change.applied_to(columns)
+        self._table.committed(step)
 
     def stop(self, error: StoppedError) -> Stopped:
         """Take no more changes."""
@@ -172,7 +176,7 @@ class Sequencer:
     def overdue(self) -> list[DeleteOlder]:
         """Return what a run left undone that was killed between two commits: no record may come for a long time."""
         partition = min(self.state.offsets, default=0) if self.state else 0
-        return list(self._delete_missing_rows(partition))
+        return list(self._planner.overdue(partition))
 
     def begins_empty(self, position: Position, at_ms: int) -> list[DeleteOlder]:
         """Return what to do when the source's table was created empty: what is older is of another table.
@@ -215,7 +219,7 @@ class Sequencer:
                 continue
             if record.offset > due and self.log_start.get(partition, 0) > due:
                 # What came before the gap is still good.
-                yield from self._commits_of(partition, events, dead)
+                yield from self._commits(partition, events, dead)
                 events = []
                 if self.stopped is None:
                     yield self.stop(self._lost(due, record.offset - 1))
@@ -228,12 +232,12 @@ class Sequencer:
                 if malformed.reason != "empty" or (self.state is not None and self.state.keyed):
                     dead.append(DeadLetter(record, malformed.reason, str(malformed)))
             except StoppedError as stopped:
-                yield from self._commits_of(partition, events, dead)
+                yield from self._commits(partition, events, dead)
                 events = []
                 if self.stopped is None:
                     yield self.stop(stopped)
         if self.stopped is None:
-            yield from self._commits_of(partition, events, dead, records[-1].offset)
+            yield from self._commits(partition, events, dead, records[-1].offset)
         if self.stopped is not None:
             known = {one.record.offset for one in dead}
             reached = max(applied, self.state.offsets.get(partition, -1) if self.state else -1)
@@ -369,191 +373,11 @@ class Sequencer:
         keyed = self.state.keyed if self.state else any(event.key is not None for event in events)
         return not keyed and found.key is None
 
-    # Commits
-
-    def _commits_of(
+    def _commits(
         self, partition: int, events: list[Event], dead: list[DeadLetter], last: int | None = None
     ) -> Iterator[Step]:
-        """Yield commits; what follows up to the offset `last` needs none (tombstones, older ones, dead letters)."""
-        segments = _segments(events)
-        for number, segment in enumerate(segments, 1):
-            reached = segment[-1].record.offset if last is None or number < len(segments) else last
-            try:
-                yield from self._commit_of(partition, segment, reached, dead)
-            except (IncompatibleError, UnknownTypeError) as error:
-                yield self.stop(StoppedError(str(error)))
-                return
-            except StoppedError as error:
-                yield self.stop(error)
-                return
-
-    def _commit_of(
-        self, partition: int, events: list[Event], reached: int, dead: list[DeadLetter]
-    ) -> Iterator[Commit | DeleteOlder]:
-        yield from self._delete_missing_rows(partition)
-        if events[0].op == "t":
-            if self.state is not None:
-                yield self._truncate(partition, self.state, events, reached, dead)
-            return
-        schema = next((event.schema for event in events if event.schema is not None), None)
-        state = self.state.copy() if self.state is not None else State(topic_id=self.topic_id)
-        fresh = self.state is None
-        if state.keyed is None:
-            state.keyed = any(event.key is not None for event in events)
-        if state.keyed:
-            dead += [
-                DeadLetter(event.record, "no_key", "the table has a primary key")
-                for event in events
-                if event.key is None
-            ]
-            events = [event for event in events if event.key is not None]
-            if not events:
-                return
-        elif any(event.key is not None for event in events):
-            raise StoppedError(
-                "the source's table has a primary key now, what was appended before has none; take a new snapshot",
-                recovers=True,
-            )
-        elif self._without_key == "stop":
-            raise StoppedError("the table has no primary key")
-        if schema is None and fresh:
-            return
-        first = events[0]
-        keys = tuple(first.key_schema.names) if first.key_schema else ()
+        """Yield commits of events, up to where the table cannot take them."""
         try:
-            change = self._change(state, schema, first.connector)
-        except IncompatibleError as error:
-            if not first.begins or len(self.log_start) > 1:
-                raise StoppedError(f"{error}; take a new snapshot", recovers=True) from error
-            # The snapshot has all rows: the table begins again with its columns.
-            change, fresh, state.keys = self._change_of_new_table(schema, first.connector), True, None
-        if state.keys is not None and state.keys != [change.renamed.get(key, key) for key in keys]:
-            raise StoppedError(
-                f"the primary key was ({', '.join(state.keys)}) and is ({', '.join(keys)}); take a new snapshot",
-                recovers=True,
-            )
-        state.keys = list(keys)
-        order = _snapshot_order(events)
-        insert_only = order is not None and bool(state.keyed) and (fresh or state.snapshot_only == order)
-        state.snapshot_only = order if insert_only else None
-        state.began = next((event.position.order for event in reversed(events) if event.begins), state.began)
-        ended = [event.position.order for event in events if event.snapshot in _SNAPSHOT_ENDS]
-        if state.began in ended and not insert_only and not fresh and self._delete_missing and len(self.log_start) == 1:
-            state.sweep = state.began
-        if schema is not None:
-            state.fields = schema.names
-        self._advance(state, partition, events, reached)
-        yield Commit(
-            partition=partition,
-            state=state,
-            events=events,
-            rows=deduplicate(events) if state.keyed else events,
-            schema=schema,
-            keys=keys,
-            mode="append" if fresh or not state.keyed else "insert" if insert_only else "upsert",
-            creates=fresh,
-            replaces=fresh and self.state is not None,
-            change=change,
-            transaction=self._commits % self._transaction_interval == 0 or not state.keyed,
-            dead_letters=self._passed(dead, reached),
-        )
-        yield from self._delete_missing_rows(partition)
-
-    def _change(self, state: State, schema: RowSchema | None, connector: str) -> Change:
-        if schema is None:
-            return Change()
-        if self.columns is None:
-            return self._change_of_new_table(schema, connector)
-        missing = METADATA.keys() - self.columns.keys()
-        if missing:
-            raise StoppedError(f"the table was not made by this sink: it has no {', '.join(sorted(missing))}")
-        # Of several partitions one may still bring events of the former columns.
-        previous = state.fields if len(self.log_start) == 1 else None
-        return schemas.needed(self.columns, schema, previous, connector)
-
-    def _change_of_new_table(self, schema: RowSchema | None, connector: str) -> Change:
-        """Check the names of a new table's columns; it needs no change."""
-        if schema is not None:
-            schemas.needed(dict(METADATA), schema, None, connector)
-        return Change()
-
-    def _truncate(
-        self, partition: int, state: State, events: list[Event], reached: int, dead: list[DeadLetter]
-    ) -> DeleteOlder:
-        first = events[0]
-        state = state.copy()
-        if first.resets:
-            state.positions, state.keyed, state.keys = {}, None, None
-        self._advance(state, partition, events, reached)
-        if first.resets:
-            # The snapshot's first row has this offset too, and follows in the next commit.
-            state.offsets[partition] -= 1
-        position = None
-        if len(self.log_start) > 1 and not first.resets:
-            # It comes in one partition, and holds for what the others bring, before and after.
-            position = first.position
-            for other, start in self.log_start.items():
-                state.positions[other] = max(position, state.positions.get(other, position))
-                state.offsets.setdefault(other, start - 1)
-        return DeleteOlder(
-            partition,
-            state,
-            position=position,
-            events=events,
-            # A reset has the offset of the event before, maybe that of the last transaction, and Delta would skip it.
-            transaction=not first.resets and (self._commits % self._transaction_interval == 0 or not state.keyed),
-            dead_letters=self._passed(dead, state.offsets[partition]),
-        )
-
-    def _delete_missing_rows(self, partition: int) -> Iterator[DeleteOlder]:
-        """Delete the rows that a complete snapshot did not read: one commit says that it is due, the next does it."""
-        if self.state is not None and self.state.sweep is not None:
-            state = self.state.copy()
-            order, state.sweep = self.state.sweep, None
-            yield DeleteOlder(partition, state, position=Position(order, 0))
-
-    def _passed(self, dead: list[DeadLetter], reached: int) -> list[DeadLetter]:
-        """Return the dead letters that a commit passes: they are written before, for nobody reads them afterwards."""
-        return [one for one in dead if one.record.offset <= reached]
-
-    def _advance(self, state: State, partition: int, events: Sequence[Event], reached: int) -> None:
-        positions = [event.position for event in events if event.position.suborder != AFTER_ALL]
-        if partition in state.positions:
-            positions.append(state.positions[partition])
-        if positions:
-            state.positions[partition] = max(positions)
-        state.ts_ms = max(state.ts_ms, *(event.ts_ms for event in events))
-        state.offsets[partition] = reached
-        state.tombstones = [one for one in state.tombstones if one != partition]
-        last = events[-1]
-        if last.is_delete and last.record.offset == reached and last.record.value is not None:
-            state.tombstones.append(partition)
-        state.topic_id = self.topic_id
-
-
-def _snapshot_order(events: Sequence[Event]) -> int | None:
-    """Return the order that all events share if they are rows of one snapshot, else `None`."""
-    order = events[0].position.order
-    if all(event.op == "r" and event.snapshot != "incremental" and event.position.order == order for event in events):
-        return order
-    return None
-
-
-def _segments(events: Sequence[Event]) -> list[list[Event]]:
-    """Cut where the columns or the key's change, and around truncates: each part is one commit."""
-    segments: list[list[Event]] = []
-    schema: RowSchema | None = None
-    key_schema: RowSchema | None = None
-    for event in events:
-        new = not segments or event.op == "t" or segments[-1][-1].op == "t"
-        if event.schema is not None and schema is not None and event.schema is not schema:
-            new = True
-        if event.key_schema is not None and key_schema is not None and event.key_schema is not key_schema:
-            new = True
-        if event.schema is not None and event.op != "t":
-            schema = event.schema
-        key_schema = event.key_schema or key_schema
-        if new:
-            segments.append([])
-        segments[-1].append(event)
-    return segments
+            yield from self._planner.plan(partition, events, dead, last)
+        except StoppedError as error:
+            yield self.stop(error)

@@ -238,9 +238,8 @@ class Sink:
         for partition, part in sorted(by_partition.items()):
             if applier.sequencer.has_gap(partition, part):
                 # Whether Kafka lost them shows where it begins by now.
-                applier.sequencer.log_start |= self._admin.first_offsets({applier.topic: topic.partitions}).get(
-                    applier.topic, {}
-                )
+                first = self._admin.first_offsets({applier.topic: topic.partitions})
+                applier.sequencer.log_starts(first.get(applier.topic, {}))
             applier.apply(partition, part)
         if applier.topic == self._canary.topic and applier.sequencer.state is not None:
             self._canary.look(applier.sequencer.state.ts_ms)
@@ -386,7 +385,7 @@ class Sink:
         applier = topic.applier
 
         def check(one: Applier) -> None:
-            one.sequencer.log_start |= first
+            one.sequencer.log_starts(first)
             lost = one.sequencer.lost()
             if lost is not None and one.stopped is None:
                 one.stop(lost)
