@@ -102,6 +102,8 @@ from leak_check import LeakCheck
 # A job in the background has it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 LeakCheck.__init__.__defaults__ = (re.compile("{name}"), {{"test_id": "{name}"}})
+# One look finds the table, and the next that nothing recreated it.
+LeakCheck.remove.__defaults__ = (1,)
 """
 
 
@@ -147,7 +149,6 @@ def test_second_run_on_the_stack_is_refused(name: str, stack_settings: Settings,
 
     assert run.returncode == pytest.ExitCode.USAGE_ERROR, run.stdout + run.stderr
     assert "Another run of tests (process 4711) uses this stack" in run.stderr
-    assert "1 passed" in run_separately(tmp_path, name, "def test_nothing(): pass").stdout
 
 
 @pytest.mark.parametrize(

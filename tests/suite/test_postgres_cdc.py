@@ -12,18 +12,21 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from containers import container
 from psycopg import errors, sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.fixtures.kafka import ChangeEvents
 from cdc_workstation.fixtures.postgres import drop_slot
+from cdc_workstation.settings import Settings
 
 pytestmark = pytest.mark.uses("databases")
 
 EPOCH = datetime(1970, 1, 1)
 # What Debezium puts in the place of a value that the WAL does not hold (`unavailable.value.placeholder`).
 UNAVAILABLE = "__debezium_unavailable_value"
+HEARTBEAT = {"heartbeat.interval.ms": "500"}
 
 Connection = psycopg.Connection[Any]
 Connector = Callable[[Mapping[str, str]], tuple[str, str]]
@@ -52,12 +55,15 @@ def events_of(change_events: Events) -> Events:
 def follow(
     execute: Callable[..., Any], postgres_table: Table, own_postgres_connector: Connector, events_of: Events
 ) -> Follow:
-    """Make a table with one row, and a connector for it: both names, the slot's, and events from the snapshot on."""
+    """Make a table with one row, and a connector for it: both names, the slot's, and events from the snapshot on.
+
+    The connector has a heartbeat every half a second, not every ten, so that tests need not wait for it.
+    """
 
     def make(row: int) -> tuple[str, str, str, ChangeEvents]:
         table = postgres_table("id int PRIMARY KEY")
         execute(f"INSERT INTO {table} VALUES ({row})")
-        name, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+        name, prefix = own_postgres_connector({"table.include.list": f"public.{table}", **HEARTBEAT})
         return table, name, prefix, events_of(table, prefix=prefix, from_beginning=True)
 
     return make
@@ -76,9 +82,15 @@ def bytes_behind(execute: Callable[..., Any], slot: str, position: str, goal: st
     return Retrying(
         retry=retry_if_result(lambda lacking: lacking > 0),
         stop=stop_after_delay(90),
-        wait=wait_fixed(0.5),
+        wait=wait_fixed(0.1),
         retry_error_callback=lambda attempt: attempt.outcome.result(),
     )(lag)
+
+
+def log_running_transactions(settings: Settings) -> None:
+    """Let the server do what it does every 15 s: slots whose reader has come so far then give up the log before."""
+    ran = container(settings, "postgres").exec_run(["psql", "-XAtqc", "SELECT pg_log_standby_snapshot()"])
+    assert ran.exit_code == 0, ran.output
 
 
 def test_transactions_come_in_the_order_of_their_commits(
@@ -213,12 +225,13 @@ def test_table_without_primary_key_needs_full_replica_identity(
 
 
 def test_idle_connector_starts_again_without_a_new_snapshot(
-    execute: Callable[..., Any], follow: Follow, connect_client: ConnectClient
+    execute: Callable[..., Any], follow: Follow, connect_client: ConnectClient, stack_settings: Settings
 ) -> None:
     table, name, slot, events = follow(0)
     execute(f"INSERT INTO {table} VALUES (1)")
     assert [event.op for event in events.take(2)] == ["r", "c"]
     [behind_it] = execute("SELECT pg_current_wal_lsn() + 1").fetchone()
+    log_running_transactions(stack_settings)
     # The server lets go of the log up to there.
     assert bytes_behind(execute, slot, "restart_lsn", behind_it) == 0
     connect_client.stop(name)
@@ -254,7 +267,7 @@ def test_slot_advances_while_only_other_tables_change(
     execute: Callable[..., Any], own_postgres_connector: Connector, postgres_table: Table, events_of: Events
 ) -> None:
     table, other = postgres_table("id int PRIMARY KEY"), postgres_table("id int PRIMARY KEY, body text")
-    _, prefix = own_postgres_connector({"table.include.list": f"public.{table}"})
+    _, prefix = own_postgres_connector({"table.include.list": f"public.{table}", **HEARTBEAT})
     execute(f"INSERT INTO {other} SELECT n, repeat('x', 1000) FROM generate_series(1, 1000) n")
     [written] = execute("SELECT pg_current_wal_lsn()").fetchone()
 
