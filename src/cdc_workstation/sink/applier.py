@@ -54,6 +54,8 @@ class Applier:
         )
         self.applied: dict[int, int] = {}
         """Partition to the offset behind the last record that needs nothing more, committed or without effect."""
+        self.lag = 0
+        """Records in Kafka that are not applied yet, as of the last look."""
         self._settings = settings
         self._dead_letters = dead_letters
         self._stopped_version = -1
@@ -226,6 +228,7 @@ class Applier:
 
     def show_lag(self, offsets: int) -> None:
         """Show how many records wait. While some do, the lag in seconds grows, whether or not any is applied."""
+        self.lag = offsets
         metrics.LAG_OFFSETS.labels(self.name).set(offsets)
         for partition, offset in self.applied.items():
             metrics.APPLIED_OFFSET.labels(self.topic, str(partition)).set(offset)

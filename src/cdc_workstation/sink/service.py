@@ -21,6 +21,7 @@ from cdc_workstation.sink import metrics
 from cdc_workstation.sink.applier import Applier
 from cdc_workstation.sink.canary import Canary
 from cdc_workstation.sink.dead_letters import DeadLetters
+from cdc_workstation.sink.drift import DriftMonitor, LakeCount
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.pacing import Pacing
 from cdc_workstation.sink.reader import Reader
@@ -105,7 +106,12 @@ class Sink:
         ]
         for thread in threads:
             thread.start()
+        monitor = DriftMonitor(
+            self.settings.drift, self._lake, self._is_table, lambda name: self.settings.location_of(name).name
+        )
+        monitor.start()
         self._guarded(self._read)
+        monitor.stop()
         with self.changed:
             self.changed.notify_all()
         for thread in threads:
@@ -303,6 +309,10 @@ class Sink:
         if to_open:
             self._open({name: partitions[name] for name in to_open})
 
+    def _is_table(self, name: str) -> bool:
+        """Whether a topic's table is this sink's to write."""
+        return name != self._canary.topic and self._pattern.fullmatch(name) is not None
+
     def _is_to_open(self, topic: Topic | None, partitions: list[int], now: float) -> bool:
         if topic is None:
             return True
@@ -399,6 +409,20 @@ class Sink:
 
     def _maintain(self, applier: Applier) -> None:
         self.pacing.spend(applier.writer.maintain())
+
+    def _lake(self) -> dict[str, LakeCount]:
+        """Return what is known of each table, for the comparison of row counts."""
+        with self.changed:
+            topics = {name: topic for name, topic in self.topics.items() if not topic.opening}
+            waits = {name for name, topic in topics.items() if topic.running or topic.waiting}
+        found = {}
+        for name, topic in topics.items():
+            applier = topic.applier
+            state = applier.sequencer.state
+            rows = applier.writer.count() if applier.writer.version() >= 0 else None
+            waiting = applier.lag or int(name in waits)
+            found[name] = LakeCount(applier.name, rows, waiting, state is None or state.keyed is not False)
+        return found
 
     def _act(self, topic: Topic, action: Callable[[Applier], None]) -> None:
         """Have a worker do something with a table."""

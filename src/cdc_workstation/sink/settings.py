@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cdc_workstation.sink.drift import DriftSettings
 from cdc_workstation.sink.location import Location
 
 
@@ -48,6 +49,8 @@ class SinkSettings(BaseModel):
     )
     resnapshot: bool = True
     """Whether the sink asks for a snapshot of a table whose rows DDL changed without change events."""
+    drift: DriftSettings = Field(default_factory=DriftSettings)
+    """The databases whose row counts are compared with the tables'."""
     table_path: str = "{database}/{table}"
     """Path of a table below `tables`; `{topic}`, `{prefix}`, `{database}` and `{table}` are the topic's parts."""
     table_paths: dict[str, str] = Field(default_factory=dict)
