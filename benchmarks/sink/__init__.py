@@ -1,0 +1,1 @@
+"""The figures of the sink: from a commit in a source database to a row in Delta."""
