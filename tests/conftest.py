@@ -6,6 +6,8 @@ import pytest
 
 # For tests of the plugin itself.
 pytest_plugins = ["pytester"]
+# Tests of a contract are no test module by their name, and should fail as legibly.
+pytest.register_assert_rewrite("tests.writer_contract")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,10 +20,11 @@ from deltalake.schema import Schema
 
 from cdc_workstation.sink.columns import quoted
 from cdc_workstation.sink.delta_files import NO_HOOKS, SMALLEST_FILE, TARGET_FILE_SIZE, TableFiles
+from cdc_workstation.sink.delta_sql import STATISTICS_COLUMNS, cast, filled, is_long_decimal, statistics_columns, text
 from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.location import Location
 from cdc_workstation.sink.rows import DELETED, UNAVAILABLE, Rows
-from cdc_workstation.sink.schema import Change, Fill
+from cdc_workstation.sink.schema import Change
 from cdc_workstation.sink.writer import CommitInfo, is_newer, is_older
 
 # A commit that meets another one is tried again by the sink, which then reads what the other one did.
@@ -94,6 +95,7 @@ class DeltaRsWriter:
     def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str], *, replaces: bool) -> None:
         """Create the table."""
         seconds = max(1, round(self._retention))
+        statistics = statistics_columns(columns)
         self._opened = DeltaTable.create(
             str(self._location),
             pa.schema(list(columns.items())),
@@ -102,6 +104,7 @@ class DeltaRsWriter:
                 TARGET_FILE_SIZE: str(SMALLEST_FILE),
                 "delta.deletedFileRetentionDuration": f"interval {seconds} seconds",
                 "delta.logRetentionDuration": f"interval {seconds} seconds",
+                **({STATISTICS_COLUMNS: statistics} if statistics is not None else {}),
                 **properties,
             },
             storage_options=dict(self._location.storage_options),
@@ -109,38 +112,43 @@ class DeltaRsWriter:
 
     def evolve(self, change: Change) -> None:
         """Add, fill and widen columns."""
+        columns = change.applied_to(self.columns() or {})
+        if any(is_long_decimal(kind) for kind in (change.added | change.retyped).values()):
+            statistics = statistics_columns(columns) or ""
+            self._table.alter.set_table_properties({STATISTICS_COLUMNS: statistics})
         if change.retyped:
-            self._rewrite(change)
+            self._rewrite(change, columns)
             return
         if change.added:
             schema = Schema.from_arrow(pa.schema(list(change.added.items())))
             self._table.alter.add_columns([Field(one.name, one.type) for one in schema.fields])
         if change.fills:
-            columns = self.columns() or {}
             self._table.update(
-                updates={quoted(fill.column): _filled(fill, columns[fill.column]) for fill in change.fills},
+                updates={quoted(fill.column): filled(fill, columns[fill.column]) for fill in change.fills},
                 post_commithook_properties=NO_HOOKS,
             )
 
-    def _rewrite(self, change: Change) -> None:
+    def _rewrite(self, change: Change, columns: Mapping[str, pa.DataType]) -> None:
         """Write all rows with the new types, in one commit.
 
         Delta's own type widening would leave the files as they are, and delta-rs could no longer read the table.
         """
-        columns = self.columns() or {}
         fills = {fill.column: fill for fill in change.fills}
         selected = []
-        for name, kind in change.applied_to(columns).items():
+        for name, kind in columns.items():
+            expression = quoted(name)
             if name in fills:
-                expression = _filled(fills[name], kind)
-            elif name in columns:
-                expression = quoted(name)
-            else:
+                expression = filled(fills[name], kind)
+            elif name in change.added:
                 expression = "NULL"
-            selected.append(f"arrow_cast({expression}, '{_datafusion(kind)}') AS {quoted(name)}")
+            selected.append(f"{cast(expression, kind)} AS {quoted(name)}")
         rows = QueryBuilder().register("t", self._table).execute(f"SELECT {', '.join(selected)} FROM t")  # noqa: S608
         write_deltalake(
-            self._table, rows, mode="overwrite", schema_mode="overwrite", post_commithook_properties=NO_HOOKS
+            self._table,
+            _nullable(rows),
+            mode="overwrite",
+            schema_mode="overwrite",
+            post_commithook_properties=NO_HOOKS,
         )
 
     def append(self, rows: Rows, info: CommitInfo, *, with_deleted: bool) -> None:
@@ -161,13 +169,15 @@ class DeltaRsWriter:
 
     def upsert(self, rows: Rows, keys: Sequence[str], info: CommitInfo, *, insert_only: bool) -> None:
         """Apply the latest change of each key."""
+        types = self.columns() or {}
         merge = self._table.merge(
             rows.table,
             " AND ".join(f"t.{quoted(key)} = s.{quoted(key)}" for key in keys),
             source_alias="s",
             target_alias="t",
-            # With a source that is known as a whole, files whose keys lie elsewhere are not opened.
-            streamed_exec=False,
+            # With a source that is known as a whole, files whose keys lie elsewhere are not opened. A former version of
+            # the sink has let wrong statistics of long decimals in.
+            streamed_exec=any(is_long_decimal(types[key]) for key in keys),
             commit_properties=_properties(info),
             post_commithook_properties=NO_HOOKS,
         )
@@ -178,7 +188,7 @@ class DeltaRsWriter:
                 merge = merge.when_matched_delete(f"{is_newer()} AND s.`{DELETED}`")
             merge = merge.when_matched_update(
                 {
-                    quoted(name): f"CASE WHEN array_has(s.`{UNAVAILABLE}`, {_text(name)})"
+                    quoted(name): f"CASE WHEN array_has(s.`{UNAVAILABLE}`, {text(name)})"
                     f" THEN t.{quoted(name)} ELSE s.{quoted(name)} END"
                     if name in rows.unavailable
                     else f"s.{quoted(name)}"
@@ -219,6 +229,13 @@ def _properties(info: CommitInfo) -> CommitProperties:
     )
 
 
+def _nullable(rows: Any) -> pa.RecordBatchReader:
+    """Return rows without what the query knows of them: a column that is never NULL now may be later."""
+    reader = pa.RecordBatchReader.from_stream(rows)
+    schema = pa.schema([pa.field(one.name, _plain(one.type)) for one in reader.schema])
+    return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     """Return the type that columns of events have for one that delta-rs reads as another of the same meaning."""
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -232,45 +249,3 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
         return pa.struct([(one.name, _plain(one.type)) for one in kind])
     return kind
-
-
-def _text(value: str) -> str:
-    """Return a string literal of DataFusion, in which a backslash is one."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _filled(fill: Fill, kind: pa.DataType) -> str:
-    if fill.source is not None:
-        return quoted(fill.source)
-    if fill.value is None:
-        return "NULL"
-    value = pa.scalar(fill.value, kind).as_py()
-    text = f"X'{value.hex()}'" if isinstance(value, bytes) else _text(str(value))
-    return f"arrow_cast({text}, '{_datafusion(kind)}')"
-
-
-_DATAFUSION = {
-    pa.int8(): "Int8",
-    pa.int16(): "Int16",
-    pa.int32(): "Int32",
-    pa.int64(): "Int64",
-    pa.float32(): "Float32",
-    pa.float64(): "Float64",
-    pa.bool_(): "Boolean",
-    pa.string(): "Utf8",
-    pa.binary(): "Binary",
-    pa.date32(): "Date32",
-    pa.timestamp("us"): "Timestamp(Microsecond, None)",
-    pa.timestamp("us", tz="UTC"): 'Timestamp(Microsecond, Some("UTC"))',
-}
-
-
-def _datafusion(kind: pa.DataType) -> str:
-    """Return DataFusion's name of an Arrow type."""
-    if kind in _DATAFUSION:
-        return _DATAFUSION[kind]
-    if pa.types.is_decimal(kind):
-        return f"Decimal128({kind.precision}, {kind.scale})"
-    if pa.types.is_list(kind):
-        return f"List({_datafusion(kind.value_type)})"
-    raise ValueError(f"{kind} is never cast")
