@@ -1,10 +1,11 @@
-"""MySQL's DDL statements, read just far enough to tell which tables they touch and whether rows change without events."""
+"""MySQL's DDL, read just far enough to tell which tables it touches and whether rows change without events."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?!!).*?\*/)
@@ -17,15 +18,63 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _TABLE_OPTIONS = frozenset(
-    """ALGORITHM AUTOEXTEND_SIZE AUTO_INCREMENT AVG_ROW_LENGTH CHARACTER CHARSET CHECKSUM COLLATE COMMENT COMPRESSION
-    CONNECTION DEFAULT DELAY_KEY_WRITE DISABLE ENABLE ENCRYPTION ENGINE ENGINE_ATTRIBUTE FORCE INSERT_METHOD KEY_BLOCK_SIZE
-    LOCK MAX_ROWS MIN_ROWS ORDER PACK_KEYS ROW_FORMAT SECONDARY_ENGINE SECONDARY_ENGINE_ATTRIBUTE STATS_AUTO_RECALC
-    STATS_PERSISTENT STATS_SAMPLE_PAGES TABLESPACE UNION WITH WITHOUT""".split()
+    {
+        "ALGORITHM",
+        "AUTOEXTEND_SIZE",
+        "AUTO_INCREMENT",
+        "AVG_ROW_LENGTH",
+        "CHARACTER",
+        "CHARSET",
+        "CHECKSUM",
+        "COLLATE",
+        "COMMENT",
+        "COMPRESSION",
+        "CONNECTION",
+        "DEFAULT",
+        "DELAY_KEY_WRITE",
+        "DISABLE",
+        "ENABLE",
+        "ENCRYPTION",
+        "ENGINE",
+        "ENGINE_ATTRIBUTE",
+        "FORCE",
+        "INSERT_METHOD",
+        "KEY_BLOCK_SIZE",
+        "LOCK",
+        "MAX_ROWS",
+        "MIN_ROWS",
+        "ORDER",
+        "PACK_KEYS",
+        "ROW_FORMAT",
+        "SECONDARY_ENGINE",
+        "SECONDARY_ENGINE_ATTRIBUTE",
+        "STATS_AUTO_RECALC",
+        "STATS_PERSISTENT",
+        "STATS_SAMPLE_PAGES",
+        "TABLESPACE",
+        "UNION",
+        "WITH",
+        "WITHOUT",
+    }
 )
 # Of partitions, what keeps every row.
-_ROWS_STAY = frozenset("ANALYZE CHECK COALESCE OPTIMIZE PARTITION REBUILD REMOVE REORGANIZE".split())
-_ROWS_CHANGE = frozenset("DISCARD EXCHANGE IMPORT REPAIR TRUNCATE".split())
-_NO_COLUMN = frozenset("CHECK CONSTRAINT FOREIGN FULLTEXT INDEX KEY PARTITION PERIOD PRIMARY SPATIAL UNIQUE".split())
+_ROWS_STAY = frozenset({"ANALYZE", "CHECK", "COALESCE", "OPTIMIZE", "PARTITION", "REBUILD", "REMOVE", "REORGANIZE"})
+_ROWS_CHANGE = frozenset({"DISCARD", "EXCHANGE", "IMPORT", "REPAIR", "TRUNCATE"})
+_NO_COLUMN = frozenset(
+    {
+        "CHECK",
+        "CONSTRAINT",
+        "FOREIGN",
+        "FULLTEXT",
+        "INDEX",
+        "KEY",
+        "PARTITION",
+        "PERIOD",
+        "PRIMARY",
+        "SPATIAL",
+        "UNIQUE",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -153,10 +202,11 @@ def _read_action(statement: Statement, action: list[Token], table: Table, databa
         if verb == "DROP":
             statement.dropped.append(action[at].name)
         elif action[at].text == "(":
-            columns = [part for part in _split(action[at + 1 : -1]) if part]
-            statement.added += [part[0].name for part in columns if part[0].word not in _NO_COLUMN]
+            for column in _split(action[at + 1 : -1]):
+                if column and column[0].word not in _NO_COLUMN:
+                    _read_added(statement, column)
         else:
-            statement.added.append(action[at].name)
+            _read_added(statement, action[at:])
     elif verb == "DROP" and words[1] == "PARTITION":
         statement.reasons.append("a partition is dropped")
     elif verb in ("CHANGE", "MODIFY"):
@@ -177,6 +227,17 @@ def _read_action(statement: Statement, action: list[Token], table: Table, databa
         statement.reasons.append(f"what it does to rows is not known ({_text(action)})")
     if "ENGINE" in words and any(part.name.upper() == "BLACKHOLE" for part in action):
         statement.reasons.append("the engine keeps no rows")
+
+
+def _read_added(statement: Statement, column: Sequence[Token]) -> None:
+    name = column[0].name
+    statement.added.append(name)
+    for part, following in pairwise(column[1:]):
+        is_literal = following.kind in ("text", "number") or following.text in ("+", "-") or following.word == "NULL"
+        if part.word == "DEFAULT" and not is_literal:
+            statement.reasons.append(f"the default of column {name} is computed")
+    if {"AS", "AUTO_INCREMENT", "SERIAL"} & {part.word for part in column[1:]}:
+        statement.reasons.append(f"the values of column {name} are computed")
 
 
 def _text(action: Sequence[Token]) -> str:

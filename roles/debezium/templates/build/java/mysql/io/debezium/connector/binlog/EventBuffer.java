@@ -29,7 +29,8 @@ import io.debezium.relational.TableId;
 /**
  * Looks at each event of the binlog before the connector does, in place of the class of that name in Debezium 3.6 (which
  * holds back transactions; MySQL 9 writes no transaction that is rolled back, but for XA). `binlog.buffer.size` above 0
- * puts it to work. It passes events on at once and replaces two, each by one other, so that positions and counts stay:
+ * puts it to work. It passes events on at once, with the database before the names of tables that are altered or renamed,
+ * and replaces two, each by one other, so that positions and counts stay:
  * - rows that do not have as many columns as the connector thinks would end the capture of all tables. Their table is set
  *   aside until its next snapshot;
  * - XA ROLLBACK undoes rows that the connector wrote when the transaction was prepared. The tables are marked as altered,
@@ -130,6 +131,9 @@ public class EventBuffer<T extends BinlogStreamingChangeEventSource<P, O>, P ext
         QueryEventData data = source.unwrapData(event);
         String sql = data.getSql().trim();
         String upper = sql.toUpperCase(Locale.ROOT);
+        if (upper.startsWith("RENAME ") || upper.startsWith("ALTER ")) {
+            data.setSql(DdlNormalizer.qualified(sql, data.getDatabase()));
+        }
         if (!upper.startsWith("XA ")) {
             return event;
         }

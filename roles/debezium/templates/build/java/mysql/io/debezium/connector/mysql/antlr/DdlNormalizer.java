@@ -75,6 +75,43 @@ public class DdlNormalizer {
         return "RENAME TABLE " + qualifier + quoted(table) + " TO " + qualifier + quoted(aside);
     }
 
+    /** Returns RENAME TABLE and ALTER TABLE with a database before each table's name: an event names one database only. */
+    public static String qualified(String ddl, String database) {
+        List<Token> tokens = tokens(ddl);
+        if (database == null || database.isEmpty() || tokens.size() < 3 || tokens.get(1).getType() != MySqlLexer.TABLE_SYMBOL) {
+            return ddl;
+        }
+        boolean renames = tokens.get(0).getType() == MySqlLexer.RENAME_SYMBOL;
+        if (!renames && tokens.get(0).getType() != MySqlLexer.ALTER_SYMBOL) {
+            return ddl;
+        }
+        List<Integer> names = new ArrayList<>(List.of(2));
+        int depth = 0;
+        for (int i = 3; i + 1 < tokens.size(); i++) {
+            int type = tokens.get(i).getType();
+            depth += type == MySqlLexer.OPEN_PAR_SYMBOL ? 1 : type == MySqlLexer.CLOSE_PAR_SYMBOL ? -1 : 0;
+            if (renames && (type == MySqlLexer.COMMA_SYMBOL || type == MySqlLexer.TO_SYMBOL)) {
+                names.add(i + 1);
+            }
+            else if (!renames && depth == 0 && type == MySqlLexer.RENAME_SYMBOL) {
+                int next = tokens.get(i + 1).getType();
+                boolean named = next == MySqlLexer.TO_SYMBOL || next == MySqlLexer.AS_SYMBOL || next == MySqlLexer.EQUAL_OPERATOR;
+                if (next != MySqlLexer.COLUMN_SYMBOL && next != MySqlLexer.INDEX_SYMBOL && next != MySqlLexer.KEY_SYMBOL) {
+                    names.add(named ? i + 2 : i + 1);
+                }
+            }
+        }
+        StringBuilder result = new StringBuilder(ddl);
+        for (int i = names.size() - 1; i >= 0; i--) {
+            int at = names.get(i);
+            boolean has = at >= tokens.size() || at + 1 < tokens.size() && tokens.get(at + 1).getType() == MySqlLexer.DOT_SYMBOL;
+            if (!has) {
+                result.insert(ddl.offsetByCodePoints(0, tokens.get(at).getStartIndex()), quoted(database) + ".");
+            }
+        }
+        return result.toString();
+    }
+
     private static String quoted(String name) {
         return "`" + name.replace("`", "``") + "`";
     }
