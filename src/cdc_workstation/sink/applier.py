@@ -121,13 +121,8 @@ class Applier:
         self.applied[partition] = records[-1].offset + 1
 
     def begins_empty(self, position: Position, at_ms: int) -> None:
-        """The source's table was created empty at a position of its log."""
+        """Delete what is older than a position of the source's log at which its table was empty."""
         for step in self.sequencer.begins_empty(position, at_ms):
-            self._carry_out(step)
-
-    def is_empty(self, ts_ms: int) -> None:
-        """A snapshot that began at this time found the source's table empty."""
-        for step in self.sequencer.is_empty(ts_ms):
             self._carry_out(step)
 
     def stop(self, error: StoppedError) -> None:

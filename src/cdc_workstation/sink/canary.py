@@ -7,14 +7,10 @@ import logging
 import time
 from typing import Any
 
-from confluent_kafka import Producer
-
 from cdc_workstation.sink.settings import SinkSettings
 from cdc_workstation.sink.topics import Topics
 
 log = logging.getLogger(__name__)
-
-_TIMEOUT = 10.0
 
 _KEY = {
     "type": "struct",
@@ -66,7 +62,6 @@ class Canary:
     def __init__(self, settings: SinkSettings, topics: Topics) -> None:
         self.topic = settings.canary_topic
         self.arrived = False
-        self._servers = settings.bootstrap_servers
         self._topics = topics
         self._sent: int | None = None
 
@@ -77,14 +72,11 @@ class Canary:
         never applied: that is nothing here, and must not keep the sink from being ready.
         """
         self._topics.create(self.topic)
-        producer = Producer({"bootstrap.servers": self._servers, "client.id": "delta-sink-canary", "log_level": 3})
         moment = time.time_ns() // 1000
         self._sent = moment // 1000
         for place, op in enumerate("ru"):
             key, value = event({"id": 0, "sent_ms": moment // 1000, "note": "canary"}, moment + place, op)
-            producer.produce(self.topic, value, key)
-        if producer.flush(_TIMEOUT):
-            raise TimeoutError(f"Kafka did not take the canary's row within {_TIMEOUT:.0f} s")
+            self._topics.send(self.topic, key, value)
 
     def look(self, committed_ts_ms: int) -> None:
         """See whether the row has arrived: its table's newest change is not older."""

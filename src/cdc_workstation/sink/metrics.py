@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -32,6 +32,10 @@ COMMIT_SECONDS = Histogram(
     ["table"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
 )
+SNAPSHOT_DUE = Gauge(
+    "cdc_sink_snapshot_due", "How often a snapshot was asked for that a table needs and has not got", ["table"]
+)
+NOT_CAPTURED = Gauge("cdc_sink_table_not_captured", "1 if the connector captures nothing of the table", ["table"])
 READY = Gauge("cdc_sink_ready", "1 when a canary row has reached Delta since the start")
 
 
@@ -39,6 +43,16 @@ def expose(table: str) -> None:
     """Show a table's counters from zero on: an increase needs a sample before it."""
     for metric in (STALE_EVENTS, DEAD_LETTERED, ERRORS, TABLE_STOPPED, LAG_OFFSETS):
         metric.labels(table)
+
+
+def show_requests(attempts: Mapping[str, int], not_captured: Iterable[str]) -> None:
+    """Show the tables that need a snapshot, each with the number of requests, and those that are not captured."""
+    SNAPSHOT_DUE.clear()
+    for table, count in attempts.items():
+        SNAPSHOT_DUE.labels(table).set(count)
+    NOT_CAPTURED.clear()
+    for table in not_captured:
+        NOT_CAPTURED.labels(table).set(1)
 
 
 def forget(table: str, topic: str) -> None:

@@ -58,11 +58,9 @@ class Sequencer:
         self._table = Table()
         self._planner = Planner(self._table, without_key, delete_missing, transaction_interval)
         self._decoder = Decoder()
-        # Before this position the source's table was another one, or empty; when that was in the source; and the time
-        # before which it was found empty.
+        # At this position the source's table was empty, and when that was.
         self._floor: Position | None = None
         self._floor_at_ms = 0
-        self._empty_ts_ms = 0
         self._start: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._before: dict[int, Event | None] = {}
@@ -179,7 +177,7 @@ class Sequencer:
         return list(self._planner.overdue(partition))
 
     def begins_empty(self, position: Position, at_ms: int) -> list[DeleteOlder]:
-        """Return what to do when the source's table was created empty: what is older is of another table.
+        """Return what to do when the source's table was empty: created, or read by a snapshot that found no row.
 
         That holds for rows that are there, and for events that still come.
 
@@ -194,13 +192,6 @@ class Sequencer:
         state = self.state.copy()
         state.ddl = position
         return [DeleteOlder(min(state.offsets, default=0), state, position=position)]
-
-    def is_empty(self, ts_ms: int) -> list[DeleteOlder]:
-        """Return what to do when a snapshot found the source's table empty: rows committed before that are gone."""
-        self._empty_ts_ms = max(self._empty_ts_ms, ts_ms)
-        if self.state is None:
-            return []
-        return [DeleteOlder(min(self.state.offsets, default=0), self.state.copy(), ts_ms=ts_ms)]
 
     def sequence(self, partition: int, records: Sequence[Record]) -> Iterator[Step]:
         """Decide over records of one partition, in Kafka's order."""
@@ -311,7 +302,7 @@ class Sequencer:
             self.stopped = None
             yield Recovered()
         below = self._floor is not None and found.position < self._floor
-        if (below and found.ts_ms <= self._floor_at_ms) or found.ts_ms < self._empty_ts_ms:
+        if below and found.ts_ms <= self._floor_at_ms:
             yield Skipped(found)
             return
         went_back = below or (high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms)
@@ -360,7 +351,9 @@ class Sequencer:
             return self._high is None or found.position >= self._high
         # Its rows have one position, so those of a snapshot that was cut off and begins again look like more of them.
         # Of several partitions each has some of them, and what one begins says nothing about the others.
-        return len(self.log_start) == 1 and found.position == self._high and self._has_no_key(found, events)
+        # Without a key, another snapshot has all rows once more.
+        again = self._high is not None and found.position >= self._high
+        return len(self.log_start) == 1 and again and self._has_no_key(found, events)
 
     def _is_repeated(self, found: Event, events: list[Event]) -> bool:
         """Whether a change at the last position, of a table without primary key, is that change once more.

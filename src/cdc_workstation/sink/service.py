@@ -20,12 +20,14 @@ from confluent_kafka import KafkaException
 from cdc_workstation.sink import metrics
 from cdc_workstation.sink.applier import Applier
 from cdc_workstation.sink.canary import Canary
+from cdc_workstation.sink.control import Control
 from cdc_workstation.sink.dead_letters import DeadLetters
 from cdc_workstation.sink.drift import DriftMonitor, LakeCount
-from cdc_workstation.sink.events import Record
+from cdc_workstation.sink.events import MalformedError, Position, Record
 from cdc_workstation.sink.pacing import Pacing
 from cdc_workstation.sink.reader import Reader
-from cdc_workstation.sink.settings import SinkSettings
+from cdc_workstation.sink.settings import SinkSettings, Source
+from cdc_workstation.sink.source_changes import TableChange, table_changes
 from cdc_workstation.sink.topics import Topics
 from cdc_workstation.sink.writers import writer_of
 
@@ -92,6 +94,12 @@ class Sink:
         self._admin = Topics(settings.bootstrap_servers)
         self._reader = Reader(settings.bootstrap_servers)
         self._canary = Canary(settings, self._admin)
+        self._control = Control()
+        self._control_topics: dict[str, Source] = {
+            name: source for source in settings.sources for name in (source.changes, source.notifications)
+        }
+        self._reading_control: dict[str, str] = {}
+        """Control topics that are read, each with its id."""
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the process's exit code."""
@@ -149,6 +157,9 @@ class Sink:
                         self._give_up(topic, time.monotonic() - _RETRY_SECONDS)
 
     def _dispatch(self, name: str, records: list[Record]) -> None:
+        if name in self._control_topics:
+            self._take_control(self._control_topics[name], records)
+            return
         with self.changed:
             topic = self.topics.get(name)
             if topic is None or topic.failed_at is not None or self._reader.is_restarted(name):
@@ -163,6 +174,29 @@ class Sink:
                 topic.paused = True
                 self._reader.pause(name, paused=True)
             self._enqueue(topic)
+
+    def _take_control(self, source: Source, records: list[Record]) -> None:
+        """Take note of DDL and of snapshots; tables whose rows are gone lose them."""
+        changes: list[TableChange] = []
+        for record in records:
+            try:
+                changes += table_changes(record, source.reserved_pattern)
+            except MalformedError as error:
+                log.error("Offset %d of %s says nothing about tables: %s", record.offset, record.topic, error)
+                metrics.ERRORS.labels("").inc()
+        with self.changed:
+            for name in self._control.take(source, changes):
+                topic = self.topics.get(name)
+                if topic is not None and topic.failed_at is None:
+                    topic.actions.append(self._discard_older)
+                    self._enqueue(topic)
+
+    def _discard_older(self, applier: Applier) -> None:
+        """Delete the rows of which the control topics have told that they are gone."""
+        with self.changed:
+            emptied = self._control.emptied.get(applier.topic)
+        if emptied is not None:
+            applier.begins_empty(emptied.position, emptied.at_ms)
 
     def _enqueue(self, topic: Topic) -> None:
         if topic.has_work:
@@ -299,19 +333,35 @@ class Sink:
 
     def _discover(self) -> None:
         """Take up topics that are new, let go of those that are gone, and open again those that failed."""
+        partitions_of_all = self._admin.partitions()
         partitions = {
-            name: numbers for name, numbers in self._admin.partitions().items() if self._pattern.fullmatch(name)
+            name: numbers
+            for name, numbers in partitions_of_all.items()
+            if self._pattern.fullmatch(name) and name not in self._control_topics
         }
         self._forget(self.topics.keys() - partitions.keys())
         now = time.monotonic()
         with self.changed:
             to_open = [name for name in partitions if self._is_to_open(self.topics.get(name), partitions[name], now)]
+        self._read_control(partitions_of_all)
         if to_open:
             self._open({name: partitions[name] for name in to_open})
 
     def _is_table(self, name: str) -> bool:
         """Whether a topic's table is this sink's to write."""
         return name != self._canary.topic and self._pattern.fullmatch(name) is not None
+
+    def _read_control(self, partitions: dict[str, list[int]]) -> None:
+        """Read control topics from their beginning, once they are there."""
+        new = {
+            name: partitions[name]
+            for name in self._control_topics
+            if name in partitions and name not in self._reading_control
+        }
+        if new:
+            for name, first in self._admin.first_offsets(new).items():
+                self._reading_control[name] = ""
+                self._reader.start(name, first)
 
     def _is_to_open(self, topic: Topic | None, partitions: list[int], now: float) -> bool:
         if topic is None:
@@ -347,6 +397,7 @@ class Sink:
     def _open_table(self, topic: Topic, topic_id: str, first: dict[int, int], applier: Applier) -> None:
         applier.writer.forget()
         offsets = applier.open(topic_id, first)
+        self._discard_older(applier)
         lost = applier.sequencer.lost()
         if lost is not None:
             applier.stop(lost)
@@ -389,6 +440,28 @@ class Sink:
             elif idle and applier.writer.maintenance_is_due():
                 self._act(topic, self._maintain)
         self._tell_progress()
+        if self.settings.resnapshot:
+            self._request_snapshots()
+
+    def _request_snapshots(self) -> None:
+        """Ask the connectors for snapshots of tables whose rows DDL changed without change events."""
+        with self.changed:
+            due = self._control.due(time.monotonic(), self._reflected)
+            due = [request for request in due if self._is_table(request.topic)]
+            metrics.show_requests(
+                {self._name(one): request.attempts for one, request in self._control.requests.items()},
+                [self._name(one) for one in self._control.not_captured],
+            )
+        for request in due:
+            log.warning("%s: %s; asking for a snapshot", request.collection, request.detail)
+            self._admin.send(request.source.signals, *request.message())
+
+    def _name(self, topic: str) -> str:
+        return self.settings.location_of(topic).name
+
+    def _reflected(self, name: str) -> Position | None:
+        topic = self.topics.get(name)
+        return topic.applier.sequencer.reflected if topic is not None else None
 
     def _check_log_start(self, topic: Topic, first: dict[int, int]) -> None:
         """Stop a table whose topic has lost records that were never read: an idle one shows no gap."""

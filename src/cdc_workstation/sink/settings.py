@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,13 @@ class Source(BaseModel):
     """Topic of requests for snapshots."""
     key: str = "debezium"
     """Key of a request: the connector's `topic.prefix`."""
+    reserved: str = ""
+    """Regular expression of the schemas whose topics are escaped: its `topic.naming.reserved`."""
+
+    @property
+    def reserved_pattern(self) -> re.Pattern[str] | None:
+        """The same, compiled; `None` if there is none."""
+        return re.compile(self.reserved) if self.reserved else None
 
 
 class SinkSettings(BaseModel):
@@ -45,6 +53,7 @@ class SinkSettings(BaseModel):
             changes="debezium.message",
             notifications="debezium_notifications_postgres",
             signals="debezium_signals_postgres",
+            reserved="cdcdb|cdcdb_.*",
         ),
     )
     resnapshot: bool = True

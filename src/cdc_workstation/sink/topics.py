@@ -10,6 +10,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
+    Producer,
     TopicCollection,
     TopicPartition,
 )
@@ -28,6 +29,9 @@ class Topics:
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap_servers, "client.id": "delta-sink-producer", "log_level": 3}
+        )
         self._client = AdminClient(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -89,6 +93,16 @@ class Topics:
         if offsets:
             partitions = [TopicPartition(topic, one, offset) for (topic, one), offset in offsets.items()]
             self._client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, partitions)])
+
+    def send(self, topic: str, key: bytes, value: bytes) -> None:
+        """Write a record and wait until Kafka has it.
+
+        Raises:
+            TimeoutError: it did not take it in time.
+        """
+        self._producer.produce(topic, value, key)
+        if self._producer.flush(_TIMEOUT):
+            raise TimeoutError(f"Kafka did not take a record of {topic} within {_TIMEOUT:.0f} s")
 
     def create(self, name: str) -> None:
         """Create a topic of one partition unless it exists."""
