@@ -147,11 +147,6 @@ class ModelTable:
         for step in self.sequencer.begins_empty(Position(order, 0), at_ms):
             self.carry_out(step)
 
-    def is_empty(self, ts_ms: int) -> None:
-        """A snapshot found the source's table empty."""
-        for step in self.sequencer.is_empty(ts_ms):
-            self.carry_out(step)
-
     def stop(self, error: StoppedError) -> None:
         """Take no more changes."""
         self.carry_out(self.sequencer.stop(error))

@@ -179,13 +179,6 @@ def test_rows_of_a_former_table_are_deleted(table: Applier, settings: SinkSettin
     assert restarted.sequencer.state.ddl == Position(25, 0)
 
 
-def test_rows_before_the_table_was_found_empty_are_deleted(table: Applier) -> None:
-    table.apply(0, [change(0, 1, ts_ms=100), change(1, 2, ts_ms=300)])
-    table.is_empty(200)
-
-    assert rows(table) == [1]
-
-
 def test_missing_rows_are_deleted_at_the_next_start(table: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sink was killed behind a complete snapshot, and the table may be idle from then on."""
     table.apply(0, [change(0, 1), change(1, 2)])

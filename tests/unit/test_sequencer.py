@@ -534,16 +534,6 @@ def test_table_created_twice_in_the_log_is_emptied_once(table: ModelTable) -> No
 
 def test_table_that_was_never_made_has_nothing_to_delete(table: ModelTable) -> None:
     assert table.sequencer.begins_empty(Position(25, 0), 0) == []
-    assert table.sequencer.is_empty(5) == []
-
-
-def test_changes_before_the_table_was_found_empty_are_skipped(table: ModelTable) -> None:
-    table.apply(change(0, 1, ts_ms=100))
-    table.is_empty(500)
-    table.apply(change(1, 2, ts_ms=400), change(2, 3, ts_ms=600))
-
-    assert table.skipped == [1]
-    assert table.values("id") == [3]
 
 
 def test_rows_reflect_ddl_before_the_newest_snapshot_began(table: ModelTable) -> None:

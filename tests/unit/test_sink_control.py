@@ -12,7 +12,7 @@ from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.settings import Source
 from cdc_workstation.sink.source_changes import TableChange
 
-SOURCE = Source(changes="debezium", notifications="n", signals="signals", key="debezium")
+SOURCE = Source(connector="mysql", changes="debezium", notifications="n", signals="signals", key="debezium")
 TOPIC = "debezium.shop.orders"
 
 
@@ -124,3 +124,20 @@ def test_table_whose_statement_was_not_parsed_is_reported_until_it_is_read() -> 
     control.due(0.0, reflects(11))
     assert control.not_captured == {}
     assert told(change("unparsed", 10), change("altered", 11, snapshot=True)).not_captured == {}
+
+
+def test_stopped_table_is_read_again_until_it_goes_on() -> None:
+    control = Control()
+    control.stopped(SOURCE, TOPIC, "shop.orders", "the primary key was (a) and is (b); take a new snapshot")
+
+    assert [request.collection for request in control.due(0.0, reflects(99))] == ["shop.orders"]
+    assert control.due(1.0, reflects(99)) == []
+    control.runs(TOPIC)
+    assert control.due(99.0, reflects(None)) == []
+
+
+def test_table_that_has_stopped_for_its_ddl_is_asked_for_once() -> None:
+    control = told(change("rows_changed", 10))
+    control.stopped(SOURCE, TOPIC, "shop.orders", "column a changed from INT to STRING")
+
+    assert len(control.due(0.0, reflects(None))) == 1

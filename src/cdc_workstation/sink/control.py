@@ -23,14 +23,14 @@ _LONGEST_RETRY_SECONDS = 900.0
 
 @dataclass
 class Request:
-    """A snapshot that a table needs because DDL changed its rows without change events."""
+    """A snapshot that a table needs: DDL changed its rows without change events, or it has stopped."""
 
     source: Source
     topic: str
     collection: str
     """The table as the source names it: `database.table` or `schema.table`."""
-    position: Position
-    """Of the DDL statement: a snapshot from there on reflects it."""
+    position: Position | None
+    """Of the DDL statement, which a snapshot from there on reflects; `None` if the table has stopped."""
     detail: str
     sent_at: float | None = None
     attempts: int = 0
@@ -69,6 +69,8 @@ class Control:
     """Topic to where its table was empty last: created there, or read by a snapshot that found no row."""
     requests: dict[str, Request] = field(default_factory=dict)
     """Topic to the snapshot that its table needs."""
+    stops: dict[str, Request] = field(default_factory=dict)
+    """Topic to the snapshot that would let its table go on."""
     not_captured: dict[str, str] = field(default_factory=dict)
     """Topic to why the connector captures nothing of its table."""
     _dropped_columns: dict[str, set[str]] = field(default_factory=dict)
@@ -108,11 +110,19 @@ class Control:
             position = reflected(topic)
             if position is not None:
                 self._answer(topic, position)
-        due = [request for request in self.requests.values() if request.is_due(now)]
+        due = [request for request in (self.stops | self.requests).values() if request.is_due(now)]
         for request in due:
             request.sent_at = now
             request.attempts += 1
         return due
+
+    def stopped(self, source: Source, topic: str, collection: str, detail: str) -> None:
+        """Take note that a table has stopped, and that a new snapshot would let it go on."""
+        self.stops.setdefault(topic, Request(source, topic, collection, None, detail))
+
+    def runs(self, topic: str) -> None:
+        """Take note that a table has not stopped."""
+        self.stops.pop(topic, None)
 
     def _empty(self, change: TableChange) -> None:
         known = self.emptied.get(change.topic)
@@ -130,14 +140,16 @@ class Control:
 
     def _request(self, source: Source, change: TableChange, detail: str) -> None:
         known = self.requests.get(change.topic)
-        if change.position is not None and (known is None or known.position < change.position):
+        if change.position is not None and (
+            known is None or known.position is None or known.position < change.position
+        ):
             collection = f"{change.namespace}.{change.table}"
             self.requests[change.topic] = Request(source, change.topic, collection, change.position, detail)
 
     def _answer(self, topic: str, position: Position | None) -> None:
         """Drop a request that is answered by what happened at a position."""
         request = self.requests.get(topic)
-        if request is not None and (position is None or request.position <= position):
+        if request is not None and (position is None or request.position is None or request.position <= position):
             del self.requests[topic]
         if request is None or topic not in self.requests:
             self.not_captured.pop(topic, None)

@@ -109,6 +109,8 @@ class Event:
     """Whether it is the first row of a snapshot."""
     resets: bool = False
     """Whether a complete snapshot begins here that replaces what was applied before."""
+    collection: str = ""
+    """The table as the source names it, `database.table` or `schema.table`; empty if the event does not say."""
 
     @property
     def is_delete(self) -> bool:
@@ -135,6 +137,15 @@ class _Source(msgspec.Struct):
     gtid: Any = None
     lsn: Any = None
     sequence: Any = None
+    db: Any = None
+    schema: Any = None
+    table: Any = None
+
+    @property
+    def collection(self) -> str:
+        """The table as the source names it."""
+        namespace = self.schema if self.connector == "postgresql" else self.db
+        return f"{namespace}.{self.table}" if namespace and self.table else ""
 
 
 class _Envelope(msgspec.Struct):
@@ -207,6 +218,7 @@ class Decoder:
             row,
             str(source.connector),
             unavailable,
+            collection=source.collection,
         )
 
     def _key(self, raw: bytes | None) -> tuple[RowSchema | None, tuple[Any, ...] | None]:

@@ -55,6 +55,8 @@ class Sequencer:
     ) -> None:
         self.topic = topic
         self.stopped: StoppedError | None = None
+        self.connector = self.collection = ""
+        """Who wrote the newest event, and the table as the source names it; empty before the first."""
         self._table = Table()
         self._planner = Planner(self._table, without_key, delete_missing, transaction_interval)
         self._decoder = Decoder()
@@ -291,6 +293,7 @@ class Sequencer:
             position = Position(high.order, AFTER_ALL)
             events.append(Event(found.record, "d", position, "", 0, "false", None, found.key_schema, found.key, None))
             return
+        self.connector, self.collection = found.connector, found.collection
         found.begins = self._begins_snapshot(found)
         if found.op != "r":
             order = before.position.order if before is not None else high.order if high is not None else 0

@@ -98,8 +98,8 @@ class Sink:
         self._control_topics: dict[str, Source] = {
             name: source for source in settings.sources for name in (source.changes, source.notifications)
         }
-        self._reading_control: dict[str, str] = {}
-        """Control topics that are read, each with its id."""
+        self._sources = {source.connector: source for source in settings.sources}
+        self._reading_control: set[str] = set()
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the process's exit code."""
@@ -150,6 +150,8 @@ class Sink:
             for name, records in self._reader.read().items():
                 self._dispatch(name, records)
             for name in self._reader.lost():
+                # A control topic that was recreated is read from its beginning again.
+                self._reading_control.discard(name)
                 with self.changed:
                     topic = self.topics.get(name)
                     if topic is not None and topic.failed_at is None:
@@ -222,7 +224,7 @@ class Sink:
                 if records:
                     rest = self._apply(topic, records)
                 with self.changed:
-                    if topic.failures:
+                    if topic.failures and records:
                         topic.failures = 0
                         if topic.applier.stopped is None:
                             metrics.TABLE_STOPPED.labels(topic.applier.name).set(0)
@@ -360,7 +362,7 @@ class Sink:
         }
         if new:
             for name, first in self._admin.first_offsets(new).items():
-                self._reading_control[name] = ""
+                self._reading_control.add(name)
                 self._reader.start(name, first)
 
     def _is_to_open(self, topic: Topic | None, partitions: list[int], now: float) -> bool:
@@ -446,10 +448,20 @@ class Sink:
     def _request_snapshots(self) -> None:
         """Ask the connectors for snapshots of tables whose rows DDL changed without change events."""
         with self.changed:
+            for name, topic in self.topics.items():
+                stopped, sequencer = topic.applier.stopped, topic.applier.sequencer
+                source = self._sources.get(sequencer.connector)
+                if stopped is None:
+                    self._control.runs(name)
+                elif stopped.recovers and source is not None and sequencer.collection and self._is_table(name):
+                    self._control.stopped(source, name, sequencer.collection, str(stopped))
             due = self._control.due(time.monotonic(), self._reflected)
             due = [request for request in due if self._is_table(request.topic)]
             metrics.show_requests(
-                {self._name(one): request.attempts for one, request in self._control.requests.items()},
+                {
+                    self._name(one): request.attempts
+                    for one, request in (self._control.stops | self._control.requests).items()
+                },
                 [self._name(one) for one in self._control.not_captured],
             )
         for request in due:

@@ -18,6 +18,8 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    connector: str
+    """What its events call it: `mysql` or `postgresql`."""
     changes: str
     """Topic of DDL: schema change events (MySQL), messages in the log (PostgreSQL)."""
     notifications: str
@@ -45,11 +47,13 @@ class SinkSettings(BaseModel):
     """Regular expression of the topics to apply; not those of the tables that a test makes for itself alone."""
     sources: tuple[Source, ...] = (
         Source(
+            connector="mysql",
             changes="debezium",
             notifications="debezium_notifications_mysql",
             signals="debezium_signals_mysql",
         ),
         Source(
+            connector="postgresql",
             changes="debezium.message",
             notifications="debezium_notifications_postgres",
             signals="debezium_signals_postgres",
