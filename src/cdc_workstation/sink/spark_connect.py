@@ -84,11 +84,16 @@ class SparkConnectWriter(DeltaRsWriter):
         columns = self.columns() or {}
         mapped = self._table.metadata().configuration.get(_MAPPING, "none") != "none"
         unmapped = not mapped and any(_UNMAPPED & set(name) for name in change.applied_to(columns))
+        if change.retyped and unmapped:
+            super().evolve(change)
+            return
         if change.retyped:
-            if unmapped:
-                super().evolve(change)
-            else:
-                self._rewrite_by_spark(change, columns)
+            if _has_local(change.added | change.retyped) and not _has_local(columns):
+                # Delta turns it on by itself for new tables only.
+                self._execute(
+                    f"ALTER TABLE {self._name} SET TBLPROPERTIES ('delta.feature.timestampNtz' = 'supported')"
+                )
+            self._rewrite_by_spark(change, columns)
             return
         if change.added and mapped:
             added = ", ".join(f"{quoted(name)} {sql_type(kind)}" for name, kind in change.added.items())
@@ -209,6 +214,11 @@ def _merge(table: str, rows: Rows, keys: Sequence[str], *, insert_only: bool) ->
         f"{merge} WHEN MATCHED AND {is_newer()} AND s.`{DELETED}` THEN DELETE"
         f" WHEN MATCHED AND {is_newer()} THEN UPDATE SET {', '.join(map(assigned, rows.columns))} {insert}"
     )
+
+
+def _has_local(columns: Mapping[str, pa.DataType]) -> bool:
+    """Whether one of the columns is a timestamp without a zone."""
+    return any(pa.types.is_timestamp(kind) and kind.tz is None for kind in columns.values())
 
 
 def _text(value: str) -> str:

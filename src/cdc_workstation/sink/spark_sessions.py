@@ -26,6 +26,8 @@ _SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     # Days before 1582 as they are.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    # INT96, the default, ends for some readers in the year 2262, and begins in 1677.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # VACUUM makes so many tasks, 10,000 by default.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
 }
