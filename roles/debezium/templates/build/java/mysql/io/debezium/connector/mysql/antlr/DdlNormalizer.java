@@ -26,6 +26,7 @@ import io.debezium.ddl.parser.mysql.generated.MySqlParser;
  * rewrites it, so that no statement ends the capture of all tables:
  * - double-quoted strings become single-quoted ones, as the grammar knows no others (Debezium's own class does that);
  * - a word that the grammar takes for a keyword is quoted (`url` in 3.6.1; the next release quotes such words, too);
+ * - DATE, DATETIME and TIMESTAMP columns lose NOT NULL, so that a zero date becomes NULL instead of 1970-01-01;
  * - columns that exchange names (`RENAME COLUMN a TO b, RENAME COLUMN b TO a`) do so by way of temporary names;
  * - an ALTER TABLE that cannot be parsed sets its table aside: it is renamed in the connector's eyes, which then skips its
  *   rows with a warning until a new snapshot reads its definition. The sink reads the mark in `debezium`'s DDL events.
@@ -51,7 +52,7 @@ public class DdlNormalizer {
         try {
             String quoted = withQuotedKeywords(text);
             if (quoted != null) {
-                return withoutNameSwaps(quoted);
+                return withoutNameSwaps(withOptionalDates(quoted));
             }
             String aside = setAside(text);
             if (aside != null) {
@@ -166,6 +167,38 @@ public class DdlNormalizer {
             text = better;
         }
         return null;
+    }
+
+    /** Returns the statement with DATE, DATETIME and TIMESTAMP columns that may be NULL: zero dates are, not 1970. */
+    private static String withOptionalDates(String ddl) {
+        List<Token> tokens = tokens(ddl);
+        StringBuilder result = new StringBuilder(ddl);
+        for (int i = tokens.size() - 1; i > 1; i--) {
+            int type = tokens.get(i).getType();
+            if (type != MySqlLexer.DATE_SYMBOL && type != MySqlLexer.DATETIME_SYMBOL && type != MySqlLexer.TIMESTAMP_SYMBOL) {
+                continue;
+            }
+            int depth = 0;
+            boolean key = false;
+            int place = -1;
+            for (int j = i + 1; j < tokens.size() && depth >= 0; j++) {
+                Token token = tokens.get(j);
+                depth += token.getType() == MySqlLexer.OPEN_PAR_SYMBOL ? 1 : token.getType() == MySqlLexer.CLOSE_PAR_SYMBOL ? -1 : 0;
+                if (depth == 0 && token.getType() == MySqlLexer.COMMA_SYMBOL) {
+                    break;
+                }
+                if (depth == 0 && place < 0 && at(ddl, token, 0, 0).equalsIgnoreCase("NOT") && j + 1 < tokens.size()
+                        && at(ddl, tokens.get(j + 1), 0, 0).equalsIgnoreCase("NULL")) {
+                    place = j;
+                }
+                key = key || depth == 0 && token.getType() == MySqlLexer.PRIMARY_SYMBOL;
+            }
+            if (place > 0 && !key) {
+                replace(result, ddl, tokens.get(place + 1), "");
+                replace(result, ddl, tokens.get(place), "NULL");
+            }
+        }
+        return result.toString();
     }
 
     private static String withoutNameSwaps(String ddl) {
