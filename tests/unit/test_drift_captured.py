@@ -65,8 +65,15 @@ def test_columns_that_are_left_out_or_changed_are_not_compared() -> None:
     assert [connector.leaves_out(table, name) for name in ("id", "secret", "email")] == [False, True, True]
 
 
-def test_topic_replaces_what_kafka_does_not_take() -> None:
-    assert _connector(MYSQL).topic(TableName("mysql", "cdcdb", "my table")) == "debezium.cdcdb.my_table"
+def test_topic_is_named_as_the_connector_names_it() -> None:
+    table = TableName("mysql", "cdcdb", "my table")
+    own = _connector(MYSQL, topic_naming_strategy="cdc.workstation.TableTopicNames")
+
+    assert _connector(MYSQL).topic(table) == "debezium.cdcdb.my_table"
+    assert own.topic(table) == "debezium.cdcdb.my-u20-table"
+    # The table came second, when Kafka had a topic that it takes for the same.
+    assert own.topic(table, {"debezium.cdcdb.-u6d-y-u20-table"}) == "debezium.cdcdb.-u6d-y-u20-table"
+    assert own.table_of("debezium.cdcdb.my-u20-table") == own.table_of("debezium.cdcdb.-u6d-y-u20-table") == table
 
 
 def test_other_connectors_are_not_looked_at() -> None:

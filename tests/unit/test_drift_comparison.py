@@ -158,14 +158,14 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _compare(model: Model, rounds: int, *, busy_rounds: int = 0) -> TableResult:
-    comparison = TableComparison(NAME, CONNECTOR, model, True, model.open_lake, model)  # type: ignore[arg-type]
+    comparison = TableComparison(NAME, CONNECTOR, TOPIC, model, True, model.open_lake, model)  # type: ignore[arg-type]
     comparison.look()
     comparison.look_again()
     for number in range(rounds):
         if comparison.is_settled or comparison.result.verdict is not Verdict.EQUAL:
             break
         model.is_busy = model.is_busy and number < busy_rounds
-        comparison.begin_round()
+        comparison.begin_round(model.ends(comparison.topics))
         model.settle()
         comparison.end_round()
     return comparison.finish()
@@ -261,9 +261,9 @@ def test_table_without_a_key_is_compared_while_it_has_inserts_alone(monkeypatch:
 
 def test_table_that_is_no_longer_in_the_source_differs_by_what_delta_has() -> None:
     model = Model(None, is_busy=False, delta={1: 1})
-    comparison = TableComparison(NAME, CONNECTOR, model, False, model.open_lake, model)  # type: ignore[arg-type]
+    comparison = TableComparison(NAME, CONNECTOR, TOPIC, model, False, model.open_lake, model)  # type: ignore[arg-type]
     comparison.look()
-    comparison.begin_round()
+    comparison.begin_round(model.ends(comparison.topics))
     comparison.end_round()
 
     result = comparison.finish()

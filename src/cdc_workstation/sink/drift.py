@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 from prometheus_client import Counter, Gauge
 from pydantic import BaseModel, ConfigDict, Field
 
-from cdc_workstation.sink.naming import topic_name
+from cdc_workstation.sink.source_changes import topic_name
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class DriftSource(BaseModel):
     """MySQL: regular expressions of the databases that are captured, as in `database.include.list`."""
     publication: str = "dbz_publication"
     """PostgreSQL: the publication that is captured."""
+    reserved: str = ""
+    """PostgreSQL: the schemas whose topics are escaped, as `topic.naming.reserved` of the connector."""
 
 
 class DriftSettings(BaseModel):
@@ -279,6 +281,7 @@ def _count_postgres(source: DriftSource, max_rows: int, wanted: Callable[[str], 
     import psycopg
 
     found = {}
+    reserved = re.compile(source.reserved) if source.reserved else None
     with psycopg.connect(
         host=source.host,
         port=source.port,
@@ -296,7 +299,7 @@ def _count_postgres(source: DriftSource, max_rows: int, wanted: Callable[[str], 
             (source.publication,),
         ).fetchall()
         for namespace, table, estimated in tables:
-            topic = topic_name(source.prefix, namespace, table)
+            topic = topic_name(source.prefix, namespace, table, reserved=reserved)
             if estimated <= max_rows and wanted(topic):
                 with suppress(psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
                     name = f"{_quoted(namespace, chr(34))}.{_quoted(table, chr(34))}"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 from cdc_workstation.clients.source import Database
-from cdc_workstation.sink.naming import topic_name
+from cdc_workstation.sink.source_changes import topic_name
 
 _CLASSES: dict[str, Database] = {
     "io.debezium.connector.mysql.MySqlConnector": "mysql",
     "io.debezium.connector.postgresql.PostgresConnector": "postgres",
 }
+# The stack's own way to name topics (roles/debezium). Debezium's writes an underscore for what Kafka does not take.
+_OWN_NAMES = "cdc.workstation.TableTopicNames"
+_ESCAPED = re.compile(r"-u([0-9a-f]+)-")
+_NOT_IN_TOPICS = re.compile(r"[^A-Za-z0-9._-]")
 _MYSQL_SYSTEM = {"mysql", "sys", "information_schema", "performance_schema"}
 
 
@@ -95,9 +99,31 @@ class Connector:
         changed = [key for key in self.config if re.fullmatch(r"column\.(mask|truncate)\..+", key)]
         return any(_matches(self.config[key], name) for key in changed)
 
-    def topic(self, table: TableName) -> str:
-        """Return the topic of a table's change events."""
-        return topic_name(self.prefix, table.namespace, table.table)
+    def topic(self, table: TableName, topics: Collection[str] = ()) -> str:
+        """Return the topic of a table's change events.
+
+        Args:
+            table: the table.
+            topics: the topics that Kafka has. A table whose topic Kafka would take for another's has its first
+                character escaped, which only they tell.
+        """
+        if self.config.get("topic.naming.strategy") != _OWN_NAMES:
+            return _NOT_IN_TOPICS.sub("_", f"{self.prefix}.{table.namespace}.{table.table}")
+        reserved = re.compile(self.config.get("topic.naming.reserved") or "(?!)")
+        plain = topic_name(self.prefix, table.namespace, table.table, reserved=reserved)
+        head, _, last = plain.rpartition(".")
+        escaped = f"{head}.-u{ord(table.table[0]):x}-{last[1:]}"
+        return escaped if plain not in topics and escaped in topics else plain
+
+    def table_of(self, topic: str) -> TableName | None:
+        """Return the table that a topic belongs to; `None` if it is not one of this connector's."""
+        parts = topic.removeprefix(f"{self.prefix}.").split(".", 1)
+        if not topic.startswith(f"{self.prefix}.") or len(parts) < 2:
+            return None
+        if self.config.get("topic.naming.strategy") == _OWN_NAMES:
+            parts = [_ESCAPED.sub(lambda found: chr(int(found[1], 16)), part) for part in parts]
+        name = TableName(self.database, *parts)
+        return name if self.captures(name) else None
 
     def ddl_topic(self) -> str:
         """Return the topic that tells about DDL: MySQL's schema changes, PostgreSQL's messages in its log."""

@@ -28,7 +28,7 @@ SHOWN = 10
 # How often Delta is looked at, in seconds, while a change may be on its way, for how long, and until nothing moves.
 INTERVAL = 0.1
 PATIENCE = 2.0
-QUIET = 0.5
+QUIET = 0.3
 # How often a version is read whose files go meanwhile, by VACUUM or because the table was recreated.
 _TRIES = 3
 
@@ -81,6 +81,7 @@ class TableComparison:
     Args:
         name: the table.
         connector: the connector that captures it.
+        topic: the topic of its change events.
         source: its database.
         in_source: whether the database has the table.
         open_lake: opens the newest version of its Delta table.
@@ -91,6 +92,7 @@ class TableComparison:
         self,
         name: TableName,
         connector: Connector,
+        topic: str,
         source: SourceDatabase,
         in_source: bool,
         open_lake: Callable[[], LakeTable | None],
@@ -99,7 +101,7 @@ class TableComparison:
         self.name = name
         self.connector = connector
         self.source = source
-        self.topic = connector.topic(name)
+        self.topic = topic
         self.result = TableResult(str(name), connector.name, name.database)
         self._in_source = in_source
         self._open_lake = open_lake
@@ -126,11 +128,6 @@ class TableComparison:
         """Whether no row is open: each is alike, or drift."""
         return not self._open and (self._difference.is_complete or self.result.verdict is Verdict.DRIFT)
 
-    def applied(self) -> Ends:
-        """Return how far the newest version of the Delta table is, by its own log."""
-        lake = self._open_lake()
-        return lake.state().applied if lake else {}
-
     # Looks
 
     def look(self) -> None:
@@ -150,13 +147,17 @@ class TableComparison:
             if (len(self._open), self._difference.count) >= before:
                 return
 
-    def begin_round(self) -> None:
-        """Look at the source's side of what is open: whatever comes after that is a newer change."""
-        self._ends = self._log.ends(self.topics)
+    def begin_round(self, ends: dict[str, Ends]) -> None:
+        """Look at the source's side of what is open: whatever comes after that is a newer change.
+
+        Args:
+            ends: where the topics have ended before.
+        """
+        self._ends = ends
         if self._is_massive:
             self._source_prints = self._prints_of_source()
         else:
-            self._look_at_open(0)
+            self._source_rows = self._rows_of_source()
 
     def end_round(self) -> None:
         """Hold Delta's side against it, now that everything up to a position behind it is applied.

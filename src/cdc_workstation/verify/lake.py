@@ -17,8 +17,8 @@ from cdc_workstation.verify.log import Ends
 from cdc_workstation.verify.values import CanonicalRow, from_delta
 
 _METADATA_KEY = "cdc_sink"
-# How many commits back the sink's state is looked for; others' may lie between.
-_HISTORY = 200
+# How many commits back the sink's state is looked for: it is in the newest one, unless others' lie between.
+_HISTORY = (2, 20, 200)
 _KEYS = 500
 # With these features a row is in a file as it is in the table, but for its types.
 _READ_FROM_FILES = {"typeWidening", "typeWidening-preview", "timestampNtz"}
@@ -71,13 +71,17 @@ class LakeTable:
 
     def state(self) -> LakeState:
         """Return what the sink says about this version, or about one before if others committed since."""
-        for commit in self._table.history(_HISTORY):
-            # The history is that of the newest version.
-            if commit.get("version", self.version) > self.version:
-                continue
-            state = state_of(commit.get("userMetadata"))
-            if state is not None:
-                return state
+        for limit in _HISTORY:
+            commits = self._table.history(limit)
+            for commit in commits:
+                # The history is that of the newest version.
+                if commit.get("version", self.version) > self.version:
+                    continue
+                state = state_of(commit.get("userMetadata"))
+                if state is not None:
+                    return state
+            if len(commits) < limit:
+                break
         return LakeState({}, None, None)
 
     def operations(self) -> set[str]:

@@ -26,6 +26,13 @@ class ChangeLog:
 
     def __init__(self, servers: str) -> None:
         self._servers = servers
+        self._idle: Consumer | None = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._idle is not None:
+            self._idle.close()
+            self._idle = None
 
     def topics(self) -> set[str]:
         """Return the names of all topics.
@@ -93,7 +100,9 @@ class ChangeLog:
 
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:
-        consumer = Consumer(
+        # One connection is enough for one question after another; a generator that still reads has its own.
+        consumer, self._idle = self._idle, None
+        consumer = consumer or Consumer(
             {
                 "bootstrap.servers": self._servers,
                 "group.id": f"verify-{uuid4()}",
@@ -111,7 +120,11 @@ class ChangeLog:
                 f"Kafka at {self._servers} does not answer: {error}. Is it up (`make status`)?"
             ) from error
         finally:
-            consumer.close()
+            if self._idle is None:
+                consumer.unassign()
+                self._idle = consumer
+            else:
+                consumer.close()
 
 
 def reached(applied: Ends, end: Ends) -> bool:

@@ -98,7 +98,7 @@ def resnapshot(stack: Stack, table: CapturedTable, say: Callable[[str], None], d
     say(f"{connector.name} was asked to read {table.name} again")
     rows = _wait_for_scan(stack, connector, table.name, notifications, before, deadline)
     say(f"it has read {rows:,} rows")
-    _wait_until_applied(stack, connector, table, deadline)
+    _wait_until_applied(stack, table, deadline)
     say("they are in Delta")
 
 
@@ -206,13 +206,12 @@ def _notifications(stack: Stack, topic: str, before: dict[int, int]) -> Iterator
             yield document.get("payload", document)
 
 
-def _wait_until_applied(stack: Stack, connector: Connector, table: CapturedTable, deadline: float) -> None:
-    topic, label = connector.topic(table.name), stack.label(connector, table.name)
-    end = stack.log.ends([topic])[topic]
+def _wait_until_applied(stack: Stack, table: CapturedTable, deadline: float) -> None:
+    label = stack.label(table.topic)
+    end = stack.log.ends([table.topic])[table.topic]
     while True:
-        lake = stack.lake(connector, table.name)
         view = stack.sink_view()
-        if not view.has_stopped(label) and reached(stack.applied(topic, lake.state().applied if lake else {}), end):
+        if not view.has_stopped(label) and reached(stack.applied(table.topic, view), end):
             return
         if time.monotonic() > deadline:
             problem = stack.sink.problem() or "it is behind; `make status` shows its lag"

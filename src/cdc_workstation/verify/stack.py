@@ -14,7 +14,7 @@ from cdc_workstation.clients.connect import ConnectClient, ConnectError
 from cdc_workstation.clients.sink import SinkClient, is_stopped, next_offsets
 from cdc_workstation.settings import Settings, connection_file
 from cdc_workstation.sink.settings import SinkSettings
-from cdc_workstation.verify.captured import Connector, TableName, connectors
+from cdc_workstation.verify.captured import Connector, connectors
 from cdc_workstation.verify.databases import NotComparableError, SourceDatabase
 from cdc_workstation.verify.lake import LakeTable
 from cdc_workstation.verify.log import ChangeLog, Ends
@@ -69,6 +69,7 @@ class Stack:
     ) -> None:
         for database in self._databases.values():
             database.close()
+        self.log.close()
         self.connect.__exit__()
         self.sink.close()
 
@@ -104,15 +105,15 @@ class Stack:
             self._databases[place] = self._open(connector)
         return self._databases[place]
 
-    def lake(self, connector: Connector, table: TableName) -> LakeTable | None:
-        """Open a table's Delta table; `None` if there is none."""
-        location = self.sink_settings.location_of(connector.topic(table))
+    def lake(self, topic: str) -> LakeTable | None:
+        """Open a topic's Delta table; `None` if there is none."""
+        location = self.sink_settings.location_of(topic)
         options = self._settings.s3_storage_options() if "://" in str(location) else {}
         return LakeTable.open(str(location).replace("s3a://", "s3://", 1), options)
 
-    def label(self, connector: Connector, table: TableName) -> str:
-        """Return what the sink calls a table."""
-        return self.sink_settings.location_of(connector.topic(table)).name
+    def label(self, topic: str) -> str:
+        """Return what the sink calls a topic's table."""
+        return self.sink_settings.location_of(topic).name
 
     def sink_view(self) -> SinkView:
         """Ask the sink how it is."""
@@ -121,12 +122,14 @@ class Stack:
         except requests.RequestException:
             return SinkView(None)
 
-    def applied(self, topic: str, by_log: Ends) -> Ends:
+    def applied(self, topic: str, view: SinkView | None = None) -> Ends:
         """Return how far a topic is applied: as the table's own log says, or further as the sink says.
 
         A change that changes no row makes no commit, so the log may not say it.
         """
-        return by_log | {0: max(by_log.get(0, 0), self.sink_view().applied(topic))}
+        lake = self.lake(topic)
+        by_log = lake.state().applied if lake else {}
+        return by_log | {0: max(by_log.get(0, 0), (view or self.sink_view()).applied(topic))}
 
     def _open(self, connector: Connector) -> SourceDatabase:
         settings, is_mysql = self._settings, connector.database == "mysql"

@@ -14,12 +14,13 @@ from cdc_workstation.verify.comparison import TableComparison
 from cdc_workstation.verify.databases import NotComparableError, WithoutKeyError
 from cdc_workstation.verify.lake import READ_ERRORS
 from cdc_workstation.verify.log import Ends, reached
-from cdc_workstation.verify.stack import Stack
+from cdc_workstation.verify.stack import SinkView, Stack
 from cdc_workstation.verify.verdict import TableResult, Verdict
 
 # How long changes may take from the source to Delta before a table that differs counts as one that was not compared.
 TIMEOUT = 120.0
 _INTERVAL = 0.25
+_STOPPED = "The sink has stopped this table; its log and the dead letters say why. Remove the cause, then run:"
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class CapturedTable:
     Attributes:
         name: the table.
         connector: the connector that captures it.
+        topic: the topic of its change events.
         rows: how many rows it has, as its database estimates.
         in_source: whether the source has it; Delta alone may, after it was dropped or renamed.
     """
 
     name: TableName
     connector: Connector
+    topic: str
     rows: int = 0
     in_source: bool = True
 
@@ -63,6 +66,7 @@ class Verifier:
         is_applied = re.compile(self._stack.sink_settings.topics).fullmatch
         found: list[CapturedTable] = []
         known = self._stack.connectors()
+        topics = self._stack.log.topics()
         for connector in known:
             if not is_applied(f"{connector.prefix}.database.table"):
                 # The sink takes no topic of it.
@@ -76,12 +80,13 @@ class Verifier:
                     TableResult(f"(all of {connector.name})", connector.name, connector.database, verdict, str(error))
                 )
                 continue
+            named = {name: connector.topic(name, topics) for name in tables}
             found += [
-                CapturedTable(name, connector, rows)
-                for name, rows in sorted(tables.items())
-                if is_applied(connector.topic(name))
+                CapturedTable(name, connector, named[name], rows)
+                for name, rows in tables.items()
+                if is_applied(named[name])
             ]
-        found += self._without_source(known, {table.connector.topic(table.name) for table in found})
+        found += self._without_source(known, topics - {table.topic for table in found})
         return sorted(found, key=lambda table: (table.name, table.connector.name))
 
     def verify(
@@ -119,53 +124,57 @@ class Verifier:
                 open_.append(comparison)
             else:
                 results.append(self._finished(comparison))
-        results += self._prove(open_, time.monotonic() + timeout)
+        results += self._prove(open_, timeout)
         return sorted(results, key=lambda result: (result.database, result.table, result.connector))
 
     # What is on its way
 
-    def _prove(self, open_: list[TableComparison], deadline: float) -> list[TableResult]:
+    def _prove(self, open_: list[TableComparison], timeout: float) -> list[TableResult]:
         """Wait until what differs is drift or was on its way."""
         results: list[TableResult] = []
+        deadline: float | None = None
         while open_:
             self._say(f"{len(open_)} tables differ: waiting until all changes so far are applied")
-            self._round(open_, deadline)
+            active = self._begin_round(open_)
+            # Reading the sources takes its own time.
+            deadline = deadline or time.monotonic() + timeout
+            self._end_round(active, deadline)
             in_time = time.monotonic() < deadline
             for comparison in list(open_):
                 if comparison.is_settled or comparison.result.verdict is not Verdict.EQUAL or not in_time:
                     open_.remove(comparison)
-                    results.append(comparison.finish())
+                    results.append(self._finished(comparison))
         return results
 
-    def _round(self, open_: list[TableComparison], deadline: float) -> None:
-        active = []
-        for comparison in open_:
-            with self._caught(comparison):
-                if self._stack.sink_view().has_stopped(self._stack.label(comparison.connector, comparison.name)):
-                    comparison.declare_drift(
-                        "The sink has stopped this table; its log and the dead letters say why. Remove the cause, then "
-                        f"run: make resnapshot TABLE={comparison.name}"
-                    )
-                    continue
-                comparison.begin_round()
-                active.append(comparison)
+    def _begin_round(self, open_: list[TableComparison]) -> list[TableComparison]:
+        active: list[TableComparison] = []
+        with self._caught(*open_):
+            view = self._stack.sink_view()
+            ends = self._stack.log.ends({topic for comparison in open_ for topic in comparison.topics})
+            for comparison in open_:
+                with self._caught(comparison):
+                    if view.has_stopped(self._stack.label(comparison.topic)):
+                        comparison.declare_drift(_STOPPED + f" make resnapshot TABLE={comparison.name}")
+                    else:
+                        comparison.begin_round(ends)
+                        active.append(comparison)
+        return active
+
+    def _end_round(self, active: list[TableComparison], deadline: float) -> None:
         for connector in {comparison.connector.name: comparison.connector for comparison in active}.values():
             mine = [comparison for comparison in active if comparison.connector.name == connector.name]
-            try:
+            with self._caught(*mine):
                 position = self._wait_for_connector(connector, deadline)
-            except NotComparableError as error:
                 for comparison in mine:
-                    _not_compared(comparison, str(error))
-                continue
-            for comparison in mine:
-                comparison.result.position = position
+                    comparison.result.position = position
         active = [comparison for comparison in active if comparison.result.verdict is Verdict.EQUAL]
         with self._caught(*active):
             ends = self._stack.log.ends({topic for comparison in active for topic in comparison.topics})
-        for comparison in active:
-            with self._caught(comparison):
-                self._wait_for_sink(comparison, ends, deadline)
-                comparison.end_round()
+            view = self._stack.sink_view()
+            for comparison in active:
+                with self._caught(comparison):
+                    self._wait_for_sink(comparison, ends, view, deadline)
+                    comparison.end_round()
 
     def _wait_for_connector(self, connector: Connector, deadline: float) -> str:
         """Wait until everything is in Kafka that was committed in the source until now; return the position."""
@@ -183,9 +192,11 @@ class Verifier:
             time.sleep(_INTERVAL)
         return position
 
-    def _wait_for_sink(self, comparison: TableComparison, ends: dict[str, Ends], deadline: float) -> None:
+    def _wait_for_sink(
+        self, comparison: TableComparison, ends: dict[str, Ends], view: SinkView, deadline: float
+    ) -> None:
         end = ends.get(comparison.topic, {})
-        while not reached(self._stack.applied(comparison.topic, comparison.applied()), end):
+        while not reached(self._stack.applied(comparison.topic, view), end):
             if time.monotonic() > deadline:
                 problem = self._stack.sink.problem() or "it is behind; `make status` shows its lag"
                 raise NotComparableError(
@@ -193,20 +204,23 @@ class Verifier:
                     "time (--timeout)."
                 )
             time.sleep(_INTERVAL)
+            view = self._stack.sink_view()
 
     # Parts
 
     def _comparison(self, table: CapturedTable) -> TableComparison:
-        open_lake = partial(self._stack.lake, table.connector, table.name)
+        open_lake = partial(self._stack.lake, table.topic)
         database = self._stack.database(table.connector)
-        return TableComparison(table.name, table.connector, database, table.in_source, open_lake, self._stack.log)
+        return TableComparison(
+            table.name, table.connector, table.topic, database, table.in_source, open_lake, self._stack.log
+        )
 
     def _finished(self, comparison: TableComparison) -> TableResult:
         compared = comparison.result.verdict in (Verdict.EQUAL, Verdict.DRIFT)
         return comparison.finish() if compared else comparison.result
 
     def _rows(self, table: CapturedTable) -> int:
-        lake = self._stack.lake(table.connector, table.name)
+        lake = self._stack.lake(table.topic)
         return max(table.rows, lake.count() if lake else 0)
 
     @contextmanager
@@ -225,18 +239,18 @@ class Verifier:
                 _not_compared(comparison, f"its Delta table cannot be read: {error}")
 
     def _without_source(self, known: list[Connector], topics: Collection[str]) -> list[CapturedTable]:
-        """Return tables that have rows in Delta, and a topic, and are no longer in their source."""
+        """Return tables that have rows in Delta, and one of these topics, and are no longer in their source."""
         found = []
-        for topic in sorted(self._stack.log.topics() - set(topics)):
+        for topic in topics:
             if not re.fullmatch(self._stack.sink_settings.topics, topic):
                 continue
             owner = owner_of(topic, known)
             if owner is None:
                 continue
             connector, name = owner
-            lake = self._stack.lake(connector, name)
+            lake = self._stack.lake(topic)
             if lake is not None and lake.count():
-                found.append(CapturedTable(name, connector, 0, in_source=False))
+                found.append(CapturedTable(name, connector, topic, in_source=False))
         return found
 
 
@@ -247,11 +261,8 @@ def owner_of(topic: str, known: Collection[Connector]) -> tuple[Connector, Table
     """
     candidates = []
     for connector in known:
-        parts = topic.removeprefix(f"{connector.prefix}.").split(".", 1)
-        if not topic.startswith(f"{connector.prefix}.") or len(parts) < 2:
-            continue
-        name = TableName(connector.database, *parts)
-        if connector.captures(name):
+        name = connector.table_of(topic)
+        if name is not None:
             candidates.append((connector, name))
     return max(candidates, key=lambda one: any("include.list" in key for key in one[0].config), default=None)
 
