@@ -1,1 +1,0 @@
-../../../../../../src/cdc_workstation/sink/naming.py
