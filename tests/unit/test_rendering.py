@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cdc_workstation.sink.settings import SinkSettings
+
 ROOT = Path(__file__).parents[2]
 RENDERING = Path(__file__).parent / "rendering"
 ROLES = sorted(path.parents[1].name for path in (ROOT / "roles").glob("*/templates/compose.yml.j2"))
@@ -40,7 +42,7 @@ NAMES = {
 
 # The sink where Spark's workers have hosts of their own.
 CLUSTER = {
-    "delta_sink_master": "spark://spark-master:7077",
+    "delta_sink_engine": "spark",
     "delta_sink_tables": "s3a://delta/cdc",
     "spark_cluster_address": "127.0.0.11",
     "spark_cluster_master": "127.0.0.11",
@@ -58,6 +60,7 @@ class Rendered:
 
     directory: Path
     builds: str
+    output: str
 
     def fragments(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Name and declaration of every service."""
@@ -95,7 +98,7 @@ def declare(directory: Path, roles: list[str], **settings: Any) -> Rendered:
         check=False,
     )
     assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
-    return Rendered(stack, log.read_text())
+    return Rendered(stack, log.read_text(), run.stdout + run.stderr)
 
 
 @pytest.fixture(scope="session")
@@ -123,11 +126,17 @@ def test_every_role_declares_its_services(rendered: Rendered) -> None:
     }
 
 
-@pytest.mark.parametrize("roles", [["kafka", "debezium"], ["spark", "delta_sink"]], ids="-".join)
-def test_a_service_follows_the_one_whose_image_it_builds_on(tmp_path: Path, roles: list[str]) -> None:
-    tags = re.findall(r"--tag cdc-workstation/([a-z-]+):", declare(tmp_path, roles).builds)
+def test_a_service_follows_the_one_whose_image_it_builds_on(tmp_path: Path) -> None:
+    tags = re.findall(r"--tag cdc-workstation/([a-z-]+):", declare(tmp_path, ["kafka", "debezium"]).builds)
 
-    assert tags == [role.replace("_", "-") for role in roles]
+    assert tags == ["kafka", "debezium"]
+
+
+def test_the_sink_needs_neither_spark_nor_its_image(tmp_path: Path) -> None:
+    sink = declare(tmp_path, ["delta_sink"], stack_services=["kafka", "delta_sink"])
+
+    assert re.findall(r"--tag cdc-workstation/([a-z-]+):", sink.builds) == ["delta-sink"]
+    assert list(dict(sink.fragments())["delta-sink"]["depends_on"]) == ["kafka"]
 
 
 def test_the_engine_builds_each_image_once(rendered: Rendered) -> None:
@@ -254,22 +263,72 @@ def test_a_service_can_be_deployed_without_the_others(services: dict[str, Any]) 
         assert [n for n in needed if own.get(n) != own.get(name)] == [], name
 
 
-def test_the_sink_on_a_cluster_knows_where_its_tables_are_and_is_found_by_executors(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    directory = declare(tmp_path_factory.mktemp("cluster"), ["delta_sink", "spark"], **CLUSTER).directory
-    file = directory / "delta-sink/private/spark-defaults.conf"
-    properties = dict(line.split(" ", 1) for line in file.read_text().splitlines() if line.startswith("spark."))
-    sink = yaml.safe_load((directory / "delta-sink/compose.yml").read_text())["services"]["delta-sink"]
+def settings_of_the_sink(directory: Path) -> dict[str, Any]:
+    """Return the sink's settings as its role rendered them."""
+    found: dict[str, Any] = json.loads((directory / "delta-sink/config/sink.json").read_text())
+    return found
 
-    assert json.loads((directory / "delta-sink/config/sink.json").read_text())["tables"] == "s3a://delta/cdc"
-    assert properties["spark.authenticate.secret"] == (directory / "secrets/spark_auth_secret").read_text().strip()
-    assert properties["spark.hadoop.fs.s3a.secret.key"] == (directory / "secrets/minio_password").read_text().strip()
-    assert file.stat().st_mode & 0o077 == 0
-    assert properties["spark.driver.host"] == "127.0.0.11"
-    assert properties["spark.cores.max"] == properties["spark.executor.cores"] == "1"
-    ports = [properties["spark.driver.port"], properties["spark.driver.blockManager.port"]]
-    assert [f"127.0.0.11:{port}:{port}" for port in ports] == sink["ports"][1:]
+
+def test_sink_accepts_its_rendered_settings(rendered: Rendered) -> None:
+    settings = SinkSettings.model_validate(settings_of_the_sink(rendered.directory))
+
+    assert settings.engine == "embedded"
+    assert settings.table_properties == {"delta.enableChangeDataFeed": "true"}
+    assert not settings.storage_options
+
+
+def test_sink_defaults_are_the_same_in_role_and_code(rendered: Rendered) -> None:
+    code = SinkSettings(tables="/opt/delta-tables", table_properties={"delta.enableChangeDataFeed": "true"})
+    role = SinkSettings.model_validate(settings_of_the_sink(rendered.directory) | {"tables": "/opt/delta-tables"})
+
+    assert role == code
+
+
+def test_sink_on_a_cluster_gets_its_endpoints_and_secrets(tmp_path_factory: pytest.TempPathFactory) -> None:
+    services = ["spark", "delta_sink"]
+    cluster = declare(tmp_path_factory.mktemp("cluster"), services, **CLUSTER, stack_services=services).directory
+    fragment = yaml.safe_load((cluster / "delta-sink/compose.yml").read_text())
+    settings = SinkSettings.model_validate(settings_of_the_sink(cluster))
+
+    assert (settings.engine, settings.tables) == ("spark", "s3a://delta/cdc")
+    assert settings.spark_remote == "sc://spark-connect:15002"
+    assert settings.storage_options["AWS_ENDPOINT_URL"] == "http://127.0.0.11:9000"
+    assert settings.storage_options["AWS_ALLOW_HTTP"] == "true"
+    mounted = {settings.spark_token_file, *settings.storage_secret_files.values()}
+    assert mounted == {Path("/run/secrets", name) for name in fragment["secrets"]}
+    assert {Path(one["file"]) for one in fragment["secrets"].values()} == {
+        cluster / "secrets" / name for name in ("spark_connect_token", "minio_password")
+    }
+    assert "spark-connect" in fragment["services"]["delta-sink"]["depends_on"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "secrets"),
+    [
+        ({"delta_sink_spark_remote": "sc://spark.example:15002"}, []),
+        ({"delta_sink_spark_remote": "sc://spark.example:443/;use_ssl=true", "delta_sink_spark_token": "a-token"},
+         ["delta_sink_spark_token"]),
+        ({"spark_connect_authenticate": False}, []),
+        ({}, ["spark_connect_token"]),
+    ],
+    ids=["another server", "another server with a token", "the stack's without a token", "the stack's"],
+)  # fmt: skip
+def test_sink_takes_the_token_of_its_own_server(tmp_path: Path, settings: dict[str, Any], secrets: list[str]) -> None:
+    sink = declare(tmp_path, ["delta_sink"], delta_sink_engine="spark", **settings).directory
+    fragment = yaml.safe_load((sink / "delta-sink/compose.yml").read_text())
+    file = settings_of_the_sink(sink)["spark_token_file"]
+
+    assert list(fragment.get("secrets", {})) == secrets
+    assert file == (f"/run/secrets/{secrets[0]}" if secrets else None)
+
+
+def test_variable_of_the_first_sink_gets_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
+    sink = declare(tmp_path, ["delta_sink"], delta_sink_heap="1g", delta_sink_trigger_interval="1 second")
+    warnings = " ".join(sink.output.split())
+
+    assert "delta_sink_heap is no longer used: the sink has no JVM; set delta_sink_memory." in warnings
+    assert "delta_sink_trigger_interval is no longer used" in warnings
+    assert "delta_sink_master" not in warnings
 
 
 @pytest.mark.parametrize(
