@@ -273,15 +273,14 @@ class WriterContract:
             for number, (order, suborder) in enumerate(places, 1)
         ]
         writer.append(Rows(pa.concat_tables(tables)), NOTHING, with_deleted=False)
-        steps: list[tuple[Position | None, int | None, list[int]]] = [
-            (Position(2, 3), 20, [2, 3, 4, 5]),
-            (Position(2, 3), None, [3, 4, 5]),
-            (None, 40, [4, 5]),
-            (None, None, []),
+        steps: list[tuple[Position | None, list[int]]] = [
+            (Position(2, 3), [3, 4, 5]),
+            (Position(3, 0), [5]),
+            (None, []),
         ]
 
-        for number, (position, ts_ms, left) in enumerate(steps):
-            writer.delete_older(position, ts_ms, CommitInfo(str(number)))
+        for number, (position, left) in enumerate(steps):
+            writer.delete_older(position, CommitInfo(str(number)))
 
             assert [one["id"] for one in stored(path, "id")] == left
             assert writer.history(1)[0]["userMetadata"] == str(number)
@@ -292,7 +291,7 @@ class WriterContract:
         version = writer.version()
 
         writer.upsert(rows([{"id": 1, "note": "stale"}], order=4), ["id"], NOTHING, insert_only=False)
-        writer.delete_older(Position(2, 0), None, NOTHING)
+        writer.delete_older(Position(2, 0), NOTHING)
 
         assert stored(path, "id", "note") == [{"id": 1, "note": "x"}]
         # Spark's MERGE commits what it has looked at, even if no row changed.

@@ -173,7 +173,7 @@ class ModelTable:
             self._commit(step)
         elif isinstance(step, DeleteOlder):
             self._dead_letters(step.dead_letters)
-            self.rows = [one for one in self.rows if not _is_older(one.position, one.ts_ms, step)]
+            self.rows = [one for one in self.rows if not _is_older(one.position, step)]
             self.state = step.state.copy()
 
     def _dead_letters(self, letters: list[Any]) -> None:
@@ -212,5 +212,5 @@ class ModelTable:
                 self.rows.append(new)
 
 
-def _is_older(position: Position, ts_ms: int, step: DeleteOlder) -> bool:
-    return (step.position is None or position < step.position) and (step.ts_ms is None or ts_ms < step.ts_ms)
+def _is_older(position: Position, step: DeleteOlder) -> bool:
+    return step.position is None or position < step.position

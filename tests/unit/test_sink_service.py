@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from prometheus_client import REGISTRY
 from sink_model import TOPIC, change
 
-from cdc_workstation.sink import service
+from cdc_workstation.sink import watcher, work
 from cdc_workstation.sink.delta_rs import DeltaRsWriter
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.service import Sink
@@ -47,7 +47,7 @@ class Kafka:
             records = [one for one in self.records.get(name, []) if one.offset >= offset]
             if records and name not in self.paused:
                 self.next[name] = records[-1].offset + 1
-                sink._dispatch(name, [one._replace(topic=name) for one in records])
+                sink.dispatch(name, [one._replace(topic=name) for one in records])
 
     # The reader
 
@@ -96,22 +96,16 @@ def kafka() -> Kafka:
 @pytest.fixture
 def sink(tmp_path: Path, kafka: Kafka) -> Sink:
     """A sink whose workers are not started."""
-    # No broker: the clients that it makes are not used.
-    settings = SinkSettings(tables=str(tmp_path), table_path="{table}", bootstrap_servers="")
-    sink = Sink(settings)
-    sink._reader = sink._admin = kafka  # type: ignore[assignment]
-    return sink
+    return Sink(SinkSettings(tables=str(tmp_path), table_path="{table}"), kafka, kafka)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def worker(sink: Sink) -> Iterator[threading.Thread]:
     """One worker of the sink."""
-    thread = threading.Thread(target=sink._work, args=(0,))
+    thread = threading.Thread(target=sink.apply_work, args=(0,))
     thread.start()
     yield thread
-    sink.stopping.set()
-    with sink.changed:
-        sink.changed.notify_all()
+    sink.work.stop()
     thread.join(10)
     assert not thread.is_alive()
 
@@ -120,15 +114,15 @@ def settle(sink: Sink) -> None:
     """Wait until the workers have done what there is."""
 
     def idle() -> bool:
-        return not sink._queue and not any(topic.running for topic in sink.topics.values())
+        return not sink.work._queue and not any(topic.running for topic in sink.work.topics.values())
 
-    with sink.changed:
-        assert sink.changed.wait_for(idle, 10)
+    with sink.work.changed:
+        assert sink.work.changed.wait_for(idle, 10)
 
 
 def look(sink: Sink) -> None:
     """Do what the watching thread does, until tables are open."""
-    sink._discover()
+    sink.watcher.discover()
     settle(sink)
 
 
@@ -162,7 +156,7 @@ def test_new_topic_reaches_its_table(sink: Sink, kafka: Kafka) -> None:
     settle(sink)
     assert rows(sink) == [0, 1]
 
-    sink._look_after()
+    sink.watcher.look_after()
     assert kafka.told == {(TOPIC, 0): 2}
     assert metric("cdc_sink_lag_offsets") == 0
 
@@ -177,21 +171,21 @@ def test_failed_commit_is_read_again_from_the_table(sink: Sink, kafka: Kafka, mo
     assert TOPIC not in kafka.next
 
     # Read before the failure was known.
-    sink._dispatch(TOPIC, [change(2, 3)])
+    sink.dispatch(TOPIC, [change(2, 3)])
     settle(sink)
-    assert sink.topics[TOPIC].applier.writer.version() == -1
+    assert sink.work.topics[TOPIC].applier.writer.version() == -1
 
     look(sink)
     assert kafka.next == {TOPIC: 0}
     kafka.deliver(sink)
     settle(sink)
     assert rows(sink) == [0, 1]
-    assert sink.topics[TOPIC].failures == 0
+    assert sink.work.topics[TOPIC].failures == 0
 
 
 @pytest.mark.usefixtures("worker")
 def test_table_that_keeps_failing_counts_as_stopped(sink: Sink, kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(DeltaRsWriter, "create", failing(5))
     kafka.records[TOPIC].append(change(0, 1))
     stopped = []
@@ -214,47 +208,47 @@ def test_failing_table_does_not_hinder_others(sink: Sink, kafka: Kafka, monkeypa
     kafka.deliver(sink)
     settle(sink)
 
-    failed = [topic.failed_at is not None for topic in sink.topics.values()]
+    failed = [topic.failed_at is not None for topic in sink.work.topics.values()]
     assert sorted(failed) == [False, True]
 
 
 def test_second_failure_waits_before_it_is_tried_again(sink: Sink, kafka: Kafka) -> None:
-    sink._discover()
-    topic = sink.topics[TOPIC]
+    sink.watcher.discover()
+    topic = sink.work.topics[TOPIC]
     topic.opening = False
     for again in (True, False):
         sink._failed(topic, OSError("the disk is full"))
         assert topic.failed_at is not None
-        assert sink._is_to_open(topic, [0], topic.failed_at + (service._RETRY_SECONDS if again else 0.0)) is again
+        assert sink.watcher._is_to_open(topic, [0], topic.failed_at + (work.RETRY_SECONDS if again else 0.0)) is again
 
 
 def test_reading_rests_while_much_waits_to_be_written(
     sink: Sink, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_PAUSE_BYTES", 1500)
-    monkeypatch.setattr(service, "_RESUME_BYTES", 1000)
-    sink._discover()
+    monkeypatch.setattr(work, "_PAUSE_BYTES", 1500)
+    monkeypatch.setattr(work, "_RESUME_BYTES", 1000)
+    sink.watcher.discover()
     kafka.start(TOPIC, {0: 0})
-    topic = sink.topics[TOPIC]
+    topic = sink.work.topics[TOPIC]
     for offset in range(5):
         kafka.records[TOPIC].append(change(offset, 1))
         kafka.deliver(sink)
     assert kafka.paused == {TOPIC}
     assert len(topic.waiting) < 5
 
-    sink._take(topic)
+    sink.work.take(topic)
     assert kafka.paused == set()
-    assert topic.waiting_bytes == sink._waiting_bytes == 0
+    assert topic.waiting_bytes == sink.work.waiting_bytes == 0
 
 
 def test_commit_takes_no_more_rows_than_it_may(sink: Sink, kafka: Kafka) -> None:
-    sink.settings.max_rows_per_commit = 2
-    sink._discover()
+    sink.work._max_rows = 2
+    sink.watcher.discover()
     kafka.start(TOPIC, {0: 0})
     for offset in range(3):
-        sink._dispatch(TOPIC, [change(offset, 1)])
+        sink.dispatch(TOPIC, [change(offset, 1)])
 
-    assert [len(sink._take(sink.topics[TOPIC])) for _ in range(2)] == [2, 1]
+    assert [len(sink.work.take(sink.work.topics[TOPIC])) for _ in range(2)] == [2, 1]
 
 
 @pytest.mark.usefixtures("worker")
@@ -265,27 +259,27 @@ def test_recreated_topic_is_read_again_once_it_has_a_record(sink: Sink, kafka: K
     settle(sink)
 
     kafka.create(TOPIC, "topic-2")
-    sink._look_after()
-    assert TOPIC not in sink.topics
+    sink.watcher.look_after()
+    assert TOPIC not in sink.work.topics
 
     kafka.records[TOPIC].append(change(0, 1, "r", at=90, snapshot="last"))
     look(sink)
     kafka.deliver(sink)
     settle(sink)
     assert rows(sink) == [0]
-    assert sink.topics[TOPIC].applier.topic_id == "topic-2"
+    assert sink.work.topics[TOPIC].applier.topic_id == "topic-2"
 
 
 @pytest.mark.usefixtures("worker")
 def test_topic_recreated_with_records_is_opened_again(sink: Sink, kafka: Kafka) -> None:
     look(sink)
     kafka.create(TOPIC, "topic-2", change(0, 1))
-    sink._look_after()
+    sink.watcher.look_after()
     look(sink)
     kafka.deliver(sink)
     settle(sink)
 
-    assert sink.topics[TOPIC].applier.topic_id == "topic-2"
+    assert sink.work.topics[TOPIC].applier.topic_id == "topic-2"
     assert rows(sink) == [0]
 
 
@@ -299,7 +293,7 @@ def test_deleted_topic_is_forgotten_and_its_table_stays(sink: Sink, kafka: Kafka
     kafka.delete(TOPIC)
     look(sink)
 
-    assert sink.topics == {}
+    assert sink.work.topics == {}
     assert metric("cdc_sink_table_version") is None
     assert rows(sink) == [0]
 
@@ -313,10 +307,10 @@ def test_idle_topic_that_lost_records_stops_its_table(sink: Sink, kafka: Kafka) 
 
     kafka.records[TOPIC].clear()
     kafka.starts[TOPIC] = 5
-    sink._look_after()
+    sink.watcher.look_after()
     settle(sink)
 
-    assert "Kafka no longer has offsets 2 to 4" in str(sink.topics[TOPIC].applier.stopped)
+    assert "Kafka no longer has offsets 2 to 4" in str(sink.work.topics[TOPIC].applier.stopped)
     assert metric("cdc_sink_table_stopped") == 1
 
 
@@ -325,26 +319,26 @@ def test_stopped_table_that_somebody_repaired_is_opened_again(sink: Sink, kafka:
     kafka.records[TOPIC] += [change(0, 1)._replace(key=None), change(1, 2)]
     look(sink)
     for record in kafka.records[TOPIC]:
-        sink._dispatch(TOPIC, [record])
+        sink.dispatch(TOPIC, [record])
         settle(sink)
-    applier = sink.topics[TOPIC].applier
+    applier = sink.work.topics[TOPIC].applier
     assert applier.stopped is not None
-    sink._look_after()
-    assert sink.topics[TOPIC].failed_at is None
+    sink.watcher.look_after()
+    assert sink.work.topics[TOPIC].failed_at is None
 
     DeltaTable(str(applier.location)).alter.set_table_description("repaired")
-    sink._look_after()
+    sink.watcher.look_after()
 
-    assert sink.topics[TOPIC].failed_at is not None
+    assert sink.work.topics[TOPIC].failed_at is not None
 
 
 def test_new_tables_do_not_hold_existing_ones_up(sink: Sink, kafka: Kafka) -> None:
     kafka.create(OTHER, "topic-2")
-    sink._discover()
-    new, known = sink.topics[TOPIC], sink.topics[OTHER]
+    sink.watcher.discover()
+    new, known = sink.work.topics[TOPIC], sink.work.topics[OTHER]
     known.applier.writer.create({"id": pa.int32()}, {}, replaces=False)
 
-    with sink.changed:
-        first, second = sink._next(1), sink._next(1)
+    with sink.work.changed:
+        first, second = sink.work.next(1), sink.work.next(1)
 
     assert (first, second) == (known, new)

@@ -192,7 +192,7 @@ class Applier:
     def _delete_older(self, step: DeleteOlder) -> None:
         started = time.monotonic()
         self._dead_letter(step.dead_letters)
-        self.writer.delete_older(step.position, step.ts_ms, self._info(step))
+        self.writer.delete_older(step.position, self._info(step))
         self.sequencer.committed(step)
         if step.events:
             self._count(step.events, started)

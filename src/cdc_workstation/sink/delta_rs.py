@@ -199,10 +199,10 @@ class DeltaRsWriter:
         merge.when_not_matched_insert(inserted, predicate=f"NOT s.`{DELETED}`" if deletes else None).execute()
         self._files.committed()
 
-    def delete_older(self, position: Position | None, ts_ms: int | None, info: CommitInfo) -> None:
+    def delete_older(self, position: Position | None, info: CommitInfo) -> None:
         """Delete rows."""
         self._table.delete(
-            is_older(position, ts_ms), commit_properties=_properties(info), post_commithook_properties=NO_HOOKS
+            is_older(position), commit_properties=_properties(info), post_commithook_properties=NO_HOOKS
         )
         self._files.committed()
 

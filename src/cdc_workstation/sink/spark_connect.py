@@ -132,9 +132,9 @@ class SparkConnectWriter(DeltaRsWriter):
         """Apply the latest change of each key."""
         self._commit(_merge(self._name, rows, keys, insert_only=insert_only), info, rows.table)
 
-    def delete_older(self, position: Position | None, ts_ms: int | None, info: CommitInfo) -> None:
+    def delete_older(self, position: Position | None, info: CommitInfo) -> None:
         """Delete rows."""
-        condition = is_older(position, ts_ms)
+        condition = is_older(position)
         self._commit(f"DELETE FROM {self._name}" + (f" WHERE {condition}" if condition else ""), info)  # noqa: S608
 
     def _commit(self, statement: str, info: CommitInfo, rows: pa.Table | None = None) -> None:

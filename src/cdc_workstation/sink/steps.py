@@ -53,12 +53,11 @@ class Commit:
 
 @dataclass
 class DeleteOlder:
-    """Rows to delete: those before a position or a time, or all."""
+    """Rows to delete: those before a position, or all."""
 
     partition: int
     state: State
     position: Position | None = None
-    ts_ms: int | None = None
     events: list[Event] = field(default_factory=list)
     transaction: bool = False
     dead_letters: list[DeadLetter] = field(default_factory=list)

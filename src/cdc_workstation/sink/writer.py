@@ -72,8 +72,8 @@ class TableWriter(Protocol):
             insert_only: rows that are there already are equal.
         """
 
-    def delete_older(self, position: Position | None, ts_ms: int | None, info: CommitInfo) -> None:
-        """Delete the rows whose change lies before a position and before a time, or all."""
+    def delete_older(self, position: Position | None, info: CommitInfo) -> None:
+        """Delete the rows whose change lies before a position, or all."""
 
     def obsolete_bytes(self) -> int:
         """Return what the last commit leaves on disk beyond the table: replaced files, change data, and the log."""
@@ -89,17 +89,14 @@ class TableWriter(Protocol):
         """
 
 
-def is_older(position: Position | None, ts_ms: int | None) -> str | None:
+def is_older(position: Position | None) -> str | None:
     """Return the SQL condition of `delete_older`, in words that Spark and DataFusion share; `None` for all rows."""
-    conditions = []
-    if position is not None:
-        conditions.append(
-            f"(`_cdc_order` < {position.order}"
-            f" OR (`_cdc_order` = {position.order} AND `_cdc_suborder` < {position.suborder}))"
-        )
-    if ts_ms is not None:
-        conditions.append(f"`_cdc_ts_ms` < {ts_ms}")
-    return " AND ".join(conditions) or None
+    if position is None:
+        return None
+    return (
+        f"`_cdc_order` < {position.order}"
+        f" OR (`_cdc_order` = {position.order} AND `_cdc_suborder` < {position.suborder})"
+    )
 
 
 def is_newer() -> str:
