@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Convert = Callable[[Any], Any]
+# All values of a column at once; `None` where they have to be looked at one by one.
+Bulk = Callable[[Sequence[Any]], pa.Array | None]
 
 MAX_PRECISION = 38
 # A row of PostgreSQL whose large value did not change does not carry it.
@@ -27,7 +30,12 @@ _UNAVAILABLE_TEXTS = (
     f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}',
 )
 # Arrays of text and of numbers, and hstore as a map.
-_UNAVAILABLE_OTHERS = ([UNAVAILABLE], list(UNAVAILABLE.encode()), {UNAVAILABLE: UNAVAILABLE})
+_UNAVAILABLE_OTHERS = (
+    [UNAVAILABLE],
+    [_UNAVAILABLE_TEXTS[1]],
+    list(UNAVAILABLE.encode()),
+    {UNAVAILABLE: UNAVAILABLE},
+)
 # What an event's bytes contain if one of its values was left out: to ask each value of each event would cost more.
 UNAVAILABLE_BYTES = (
     UNAVAILABLE.encode(),
@@ -41,9 +49,20 @@ _FIRST_DAY, _LAST_DAY = (
     for year, month, day in ((1, 1, 1), (9999, 12, 31))
 )
 _FOUR_DIGIT_YEAR = re.compile(r"(?!0000)\d{4}-")
+# A moment as Arrow reads it, of the same years.
+_PLAIN_MOMENT = r"^([1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 # Python's default context rounds to 28 digits. PostgreSQL's NUMERIC has up to 131,072 before the point, 16,383 behind.
 _EXACT = Context(prec=150_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _FRACTION = re.compile(r"\.(\d+)")
+# PostgreSQL keeps a scale in 11 bits, and Debezium reads a negative one as 2048 more.
+_LARGEST_SCALE, _SCALES = 1000, 2048
+# The parts of a JSON document between which MySQL writes its spaces.
+_JSON_PART = re.compile(r'("(?:[^"\\]|\\.)*")|([,:])\s*|\s+')
+_MYSQL = frozenset({"mysql", "mariadb"})
+
+
+# The parameter of a column that may not be NULL in the database, though the event's schema lets it.
+REQUIRED = "cdc.required"
 
 
 class UnknownTypeError(ValueError):
@@ -71,6 +90,32 @@ class Column:
     """Value that the source gives to rows which exist when the column is added, as JSON."""
     implicit: Any = None
     """The same where the column has no default and may not be NULL: MySQL's."""
+    bulk: Bulk | None = field(default=None, repr=False, compare=False)
+    """From all JSON values to an Arrow array, if that needs no call for each."""
+    is_json: bool = False
+    """Whether the text is a JSON document."""
+
+    def array(self, values: Sequence[Any], connector: str = "") -> pa.Array | None:
+        """Convert JSON values to an Arrow array, in one go.
+
+        Args:
+            values: the values, with `None` for NULL.
+            connector: which connector wrote them.
+
+        Returns:
+            The array; `None` if the values have to be converted one by one, as some of them may not fit.
+        """
+        if self.bulk is None or (self.is_json and connector in _MYSQL):
+            return None
+        try:
+            return self.bulk(values)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            return None
+
+    def value_of(self, raw: Any, connector: str) -> Any:
+        """Convert one JSON value of a row; MySQL's documents are written as MySQL writes them, by a stream too."""
+        value = self.value(raw)
+        return document_text(value) if self.is_json and value is not None and connector in _MYSQL else value
 
     def value(self, raw: Any) -> Any:
         """Convert one JSON value.
@@ -95,9 +140,20 @@ def column(schema: dict[str, Any]) -> Column:
     Raises:
         UnknownTypeError: its type is not known.
     """
-    arrow, convert = _type(schema)
-    optional, default = bool(schema.get("optional", True)), schema.get("default")
-    return Column(schema["field"], arrow, convert, optional, default, _implicit(schema))
+    arrow, convert, bulk = _type(schema)
+    name, parameters = schema.get("name"), schema.get("parameters") or {}
+    # Our own converters (roles/debezium) let a value that cannot be sent be NULL, and say that NULL is not one of them.
+    optional = bool(schema.get("optional", True)) and parameters.get(REQUIRED) != "true"
+    return Column(
+        schema["field"],
+        arrow,
+        convert,
+        optional,
+        schema.get("default"),
+        _implicit(schema),
+        bulk,
+        name == "io.debezium.data.Json",
+    )
 
 
 def _implicit(schema: dict[str, Any]) -> Any:
@@ -105,9 +161,9 @@ def _implicit(schema: dict[str, Any]) -> Any:
 
     Source: https://dev.mysql.com/doc/refman/8.4/en/data-type-defaults.html. How long a BINARY is, no event says.
     """
-    name, parameters = schema.get("name"), schema.get("parameters", {})
+    name, parameters = schema.get("name"), schema.get("parameters") or {}
     if name == "io.debezium.data.Enum":
-        return parameters.get("allowed", "").split(",")[0]
+        return next(iter(_options(parameters.get("allowed", "")).values()))
     if name == "io.debezium.data.Json":
         return "null"
     if name == "io.debezium.data.Bits":
@@ -118,10 +174,6 @@ def _implicit(schema: dict[str, Any]) -> Any:
     if name == "org.apache.kafka.connect.data.Decimal":
         return 0
     return {"string": "", "bytes": "", "boolean": False}.get(schema["type"], 0 if schema["type"] in _PLAIN else None)
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _whole(value: Any) -> int:
@@ -164,8 +216,7 @@ def _zoned_timestamp(value: str) -> int:
     """Microseconds since the epoch of an ISO timestamp with an offset; further digits are cut."""
     if not _FOUR_DIGIT_YEAR.match(value):
         raise UnrepresentableError(f"{value} lies outside of the years 1 to 9999")
-    text = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), value)
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(_FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), value))
     if moment.tzinfo is None:
         raise ValueError("has no zone")
     delta = moment - _EPOCH
@@ -180,15 +231,29 @@ def time_text(micros: int) -> str:
     return f"{text}.{fraction:06d}" if fraction else text
 
 
-def _decimal(schema: dict[str, Any]) -> tuple[pa.DataType, Convert]:
-    parameters = schema.get("parameters", {})
+def _decimal(schema: dict[str, Any]) -> tuple[pa.DataType, Convert, Bulk | None]:
+    parameters = schema.get("parameters") or {}
     scale = int(parameters.get("scale", 0))
     # BIGINT UNSIGNED alone comes without a precision.
     precision = int(parameters.get("connect.decimal.precision", MAX_PRECISION if scale else 20))
-    if precision > MAX_PRECISION or scale < 0:
+    if scale > _LARGEST_SCALE:
+        scale -= _SCALES
+    # NUMERIC(5,-2) has two digits more before its point, NUMERIC(3,5) two zeros behind it.
+    precision, places = max(precision - min(scale, 0), scale), max(scale, 0)
+    if precision > MAX_PRECISION:
         # More digits than Delta has: text keeps them all.
-        return pa.string(), lambda value: format(_number(value, scale), "f")
-    return pa.decimal128(precision, scale), lambda value: _number(value, scale)
+        return pa.string(), lambda value: format(_places(_number(value, scale), places), "f"), None
+    kind = pa.decimal128(precision, places)
+    return kind, lambda value: _places(_number(value, scale), places), _checked(kind, int, Decimal)
+
+
+def _places(number: Decimal, places: int) -> Decimal:
+    """Return a number without digits behind its point that its column cannot have: all of them are zeros."""
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -places:
+        shorter = number.quantize(Decimal(1).scaleb(-places), context=_EXACT)
+        return shorter if shorter == number else number
+    return number
 
 
 def _number(value: Any, scale: int) -> Decimal:
@@ -204,70 +269,189 @@ def _variable_decimal(value: dict[str, Any]) -> str:
     return format(_number(value["value"], int(value["scale"])), "f")
 
 
-def _bits(value: str) -> bytes:
-    """BIT(n) as bytes, most significant first, as the databases print it."""
-    return _bytes(value)[::-1]
+def _bits(schema: dict[str, Any]) -> Convert:
+    """BIT(n) as bytes, most significant first, as the databases print it; zeros that Debezium leaves out included."""
+    length = (int((schema.get("parameters") or {}).get("length", 8)) + 7) // 8
+
+    def convert(value: str) -> bytes:
+        return _bytes(value)[::-1].rjust(length if length < _LARGEST_BITS else 0, b"\0")
+
+    return convert
 
 
+def _year(value: Any) -> int:
+    """A YEAR: MySQL's are 1901 to 2155, and 0, which the binlog counts from 1900."""
+    return 0 if _whole(value) == 1900 else int(value)
+
+
+def _options(allowed: str) -> dict[str, str]:
+    """Return the options of MySQL's ENUM or SET: as a stream writes them, and as they are.
+
+    A stream has a backslash before each comma and backslash of an option, a snapshot has not.
+    """
+    options, written, option = {}, "", ""
+    rest = iter(allowed)
+    for character in rest:
+        if character == ",":
+            options[written] = option
+            written = option = ""
+            continue
+        escaped = next(rest, "") if character == "\\" else ""
+        if character == "\\" and escaped not in ("\\", ","):
+            # PostgreSQL's labels, which are not escaped.
+            return {label: label for label in allowed.split(",")}
+        written += character + escaped
+        option += escaped or character
+    return options | {written: option}
+
+
+def _option(schema: dict[str, Any], *, several: bool) -> tuple[pa.DataType, Convert, Bulk | None]:
+    """ENUM or SET: the option itself, also where a stream writes it with escapes."""
+    options = _options((schema.get("parameters") or {}).get("allowed", ""))
+    escaped = {written: option for written, option in options.items() if written != option}
+    if not escaped:
+        return pa.string(), _text, _checked(pa.string(), str)
+    ambiguous = escaped.keys() & set(options.values())
+
+    def one(value: str) -> str:
+        if value in ambiguous:
+            raise UnrepresentableError(f"{value!r} by a stream is {escaped[value]!r}, by a snapshot another option")
+        return escaped.get(value, value)
+
+    if several:
+        return pa.string(), lambda value: ",".join(map(one, _text(value).split(","))), None
+    return pa.string(), lambda value: one(_text(value)), None
+
+
+def document_text(text: str) -> str:
+    """Return a JSON document with the spaces that MySQL writes; a stream has none."""
+    return _JSON_PART.sub(lambda found: found[1] or (found[2] + " " if found[2] else ""), text)
+
+
+def _checked(kind: pa.DataType, *types: type) -> Bulk:
+    """Return what builds an array of values of just these Python types: Arrow takes a truth value for a number."""
+    allowed = {*types, type(None)}
+
+    def bulk(values: Sequence[Any]) -> pa.Array | None:
+        return pa.array(values, kind) if allowed.issuperset(map(type, values)) else None
+
+    return bulk
+
+
+def _floats(kind: pa.DataType) -> Bulk:
+    allowed = {float, int, Decimal, type(None)}
+
+    def bulk(values: Sequence[Any]) -> pa.Array | None:
+        if not allowed.issuperset(map(type, values)):
+            return None
+        return pa.array([None if value is None else float(value) for value in values], kind)
+
+    return bulk
+
+
+def _within(array: pa.Array, lowest: int, highest: int) -> bool:
+    bounds = pc.min_max(array)
+    return bounds["min"].as_py() is None or (lowest <= bounds["min"].as_py() and bounds["max"].as_py() <= highest)
+
+
+def _days_at_once(values: Sequence[Any]) -> pa.Array | None:
+    days = _whole_at_once(values)
+    if days is None or not _within(days, _FIRST_DAY, _LAST_DAY):
+        return None
+    return days.cast(pa.int32()).view(pa.date32())
+
+
+def _moments_at_once(micros: int) -> Bulk:
+    """Return what converts counts of so many microseconds since the epoch."""
+    a_day = _MICROS_PER_DAY // micros
+
+    def bulk(values: Sequence[Any]) -> pa.Array | None:
+        counts = _whole_at_once(values)
+        if counts is None or not _within(counts, _FIRST_DAY * a_day, (_LAST_DAY + 1) * a_day - 1):
+            return None
+        return (counts if micros == 1 else pc.multiply(counts, micros)).view(_NTZ)
+
+    return bulk
+
+
+def _instants_at_once(values: Sequence[Any]) -> pa.Array | None:
+    texts = _texts_at_once(values)
+    if texts is None or pc.all(pc.match_substring_regex(texts, _PLAIN_MOMENT)).as_py() is False:
+        return None
+    return texts.cast(_INSTANT)
+
+
+_LARGEST_BITS = 1024
 _NTZ = pa.timestamp("us")
 _INSTANT = pa.timestamp("us", tz="UTC")
+_whole_at_once = _checked(pa.int64(), int)
+_texts_at_once = _checked(pa.string(), str)
 
-_SEMANTIC: dict[str, tuple[pa.DataType, Convert]] = {
-    "io.debezium.time.Date": (pa.date32(), _date),
-    "org.apache.kafka.connect.data.Date": (pa.date32(), _date),
-    "io.debezium.time.Timestamp": (_NTZ, lambda value: _micros(_whole(value) * 1000)),
-    "io.debezium.time.MicroTimestamp": (_NTZ, lambda value: _micros(_whole(value))),
-    "io.debezium.time.NanoTimestamp": (_NTZ, lambda value: _micros(_whole(value) // 1000)),
-    "org.apache.kafka.connect.data.Timestamp": (_NTZ, lambda value: _micros(_whole(value) * 1000)),
-    "io.debezium.time.ZonedTimestamp": (_INSTANT, _zoned_timestamp),
-    "io.debezium.time.Time": (pa.string(), lambda value: time_text(_whole(value) * 1000)),
-    "io.debezium.time.MicroTime": (pa.string(), lambda value: time_text(_whole(value))),
-    "io.debezium.time.NanoTime": (pa.string(), lambda value: time_text(_whole(value) // 1000)),
-    "org.apache.kafka.connect.data.Time": (pa.string(), lambda value: time_text(_whole(value) * 1000)),
-    "io.debezium.data.VariableScaleDecimal": (pa.string(), _variable_decimal),
-    "io.debezium.data.Bits": (pa.binary(), _bits),
+_SEMANTIC: dict[str, tuple[pa.DataType, Convert, Bulk | None]] = {
+    "io.debezium.time.Date": (pa.date32(), _date, _days_at_once),
+    "org.apache.kafka.connect.data.Date": (pa.date32(), _date, _days_at_once),
+    "io.debezium.time.Timestamp": (_NTZ, lambda value: _micros(_whole(value) * 1000), _moments_at_once(1000)),
+    "io.debezium.time.MicroTimestamp": (_NTZ, lambda value: _micros(_whole(value)), _moments_at_once(1)),
+    "io.debezium.time.NanoTimestamp": (_NTZ, lambda value: _micros(_whole(value) // 1000), None),
+    "org.apache.kafka.connect.data.Timestamp": (
+        _NTZ,
+        lambda value: _micros(_whole(value) * 1000),
+        _moments_at_once(1000),
+    ),
+    "io.debezium.time.ZonedTimestamp": (_INSTANT, _zoned_timestamp, _instants_at_once),
+    "io.debezium.time.Time": (pa.string(), lambda value: time_text(_whole(value) * 1000), None),
+    "io.debezium.time.MicroTime": (pa.string(), lambda value: time_text(_whole(value)), None),
+    "io.debezium.time.NanoTime": (pa.string(), lambda value: time_text(_whole(value) // 1000), None),
+    "org.apache.kafka.connect.data.Time": (pa.string(), lambda value: time_text(_whole(value) * 1000), None),
+    "io.debezium.time.Year": (pa.int32(), _year, None),
+    "io.debezium.data.VariableScaleDecimal": (pa.string(), _variable_decimal, None),
 }
 
-_PLAIN: dict[str, tuple[pa.DataType, Convert]] = {
-    "int8": (pa.int8(), _whole),
-    "int16": (pa.int16(), _whole),
-    "int32": (pa.int32(), _whole),
-    "int64": (pa.int64(), _whole),
-    "float": (pa.float32(), float),
-    "float32": (pa.float32(), float),
-    "double": (pa.float64(), float),
-    "float64": (pa.float64(), float),
-    "boolean": (pa.bool_(), _bool),
-    "string": (pa.string(), _text),
-    "bytes": (pa.binary(), _bytes),
+_PLAIN: dict[str, tuple[pa.DataType, Convert, Bulk | None]] = {
+    "int8": (pa.int8(), _whole, _checked(pa.int8(), int)),
+    "int16": (pa.int16(), _whole, _checked(pa.int16(), int)),
+    "int32": (pa.int32(), _whole, _checked(pa.int32(), int)),
+    "int64": (pa.int64(), _whole, _whole_at_once),
+    "float": (pa.float32(), float, _floats(pa.float32())),
+    "float32": (pa.float32(), float, _floats(pa.float32())),
+    "double": (pa.float64(), float, _floats(pa.float64())),
+    "float64": (pa.float64(), float, _floats(pa.float64())),
+    "boolean": (pa.bool_(), _bool, _checked(pa.bool_(), bool)),
+    "string": (pa.string(), _text, _texts_at_once),
+    "bytes": (pa.binary(), _bytes, None),
 }
 
 
-def _type(schema: dict[str, Any]) -> tuple[pa.DataType, Convert]:
+def _type(schema: dict[str, Any]) -> tuple[pa.DataType, Convert, Bulk | None]:
     name, kind = schema.get("name"), schema.get("type")
     if name == "org.apache.kafka.connect.data.Decimal":
         return _decimal(schema)
+    if name in ("io.debezium.data.Enum", "io.debezium.data.EnumSet") and kind == "string":
+        return _option(schema, several=name.endswith("Set"))
+    if name == "io.debezium.data.Bits" and kind == "bytes":
+        return pa.binary(), _bits(schema), None
     if name in _SEMANTIC:
         return _SEMANTIC[name]
     if kind in _PLAIN:
         return _PLAIN[kind]
     if kind == "array":
-        arrow, convert = _type(schema["items"])
-        return pa.list_(arrow), lambda value: [None if item is None else convert(item) for item in value]
+        arrow, convert, _ = _type(schema["items"])
+        return pa.list_(arrow), lambda value: [None if item is None else convert(item) for item in value], None
     if kind == "map":
-        key, convert_key = _type(schema["keys"])
-        item, convert_item = _type(schema["values"])
+        key, convert_key, _ = _type(schema["keys"])
+        item, convert_item, _ = _type(schema["values"])
 
         def pairs(value: Any) -> list[tuple[Any, Any]]:
             entries = value.items() if isinstance(value, dict) else value
             return [(convert_key(k), None if v is None else convert_item(v)) for k, v in entries]
 
-        return pa.map_(key, item), pairs
+        return pa.map_(key, item), pairs, None
     if kind == "struct":
         fields = [column(one) for one in schema["fields"]]
         return (
             pa.struct([(one.name, one.type) for one in fields]),
             lambda value: {one.name: one.value(value.get(one.name)) for one in fields},
+            None,
         )
     raise UnknownTypeError(f"{schema.get('field')}: type {name or kind} is not known")
 

@@ -58,7 +58,9 @@ def build(
     nulls: Counter[str] = Counter()
     carried = []
     for event in events:
-        if event.op == "c" and event.unavailable:
+        if event.key is not None and None in event.key:
+            dead.append(DeadLetter(event.record, "key", "a value of the key has no place in Delta"))
+        elif event.op == "c" and event.unavailable:
             lacks = f"the row with the changed key lacks {', '.join(sorted(event.unavailable))}, which did not change"
             dead.append(DeadLetter(event.record, "unavailable", f"{lacks}; REPLICA IDENTITY FULL would bring it"))
         else:
@@ -99,9 +101,9 @@ def _arrow(
         if name in places:
             place = places[name]
             values = [event.key[place] if event.key is not None else _converted(event, one, nulls) for event in events]
+            array = pa.array(values, one.type)
         else:
-            values = [_converted(event, one, nulls) for event in events]
-        array = pa.array(values, one.type)
+            array = _column(events, one, nulls)
         wanted = types.get(name, one.type)
         arrays[name] = array if wanted == one.type else array.cast(wanted)
     arrays["_cdc_op"] = pa.array([event.op for event in events], pa.string())
@@ -115,12 +117,31 @@ def _arrow(
     return pa.table(arrays)
 
 
+def _column(events: Sequence[Event], one: Column, nulls: Counter[str]) -> pa.Array:
+    """Return a column's values: all at once if they are as its schema says, else one by one."""
+    name = one.name
+    values = [None if event.raw is None or name in event.unavailable else event.raw.get(name) for event in events]
+    array = one.array(values, events[0].connector) if events else None
+    if array is None:
+        array = pa.array([_converted(event, one, nulls) for event in events], one.type)
+    if not one.optional and array.null_count:
+        # It may not be NULL in the database: the connector could not send the value. Deletes carry their key alone.
+        counted = [event for event, raw in zip(events, values, strict=True) if raw is None and _carries(event, name)]
+        if counted:
+            nulls[name] += len(counted)
+    return array
+
+
+def _carries(event: Event, name: str) -> bool:
+    return not event.is_delete and event.raw is not None and name not in event.unavailable
+
+
 def _converted(event: Event, one: Column, nulls: Counter[str]) -> Any:
     raw = event.raw.get(one.name) if event.raw is not None else None
     if raw is None or one.name in event.unavailable:
         return None
     try:
-        return one.value(raw)
+        return one.value_of(raw, event.connector)
     except UnrepresentableError:
         nulls[one.name] += 1
         return None
