@@ -119,12 +119,16 @@ public class EventBuffer<T extends BinlogStreamingChangeEventSource<P, O>, P ext
             written.add(id);
         }
         Table table = schema().tableFor(id);
+        if (table == null && schema().schemaFor(id) != null) {
+            // It is set aside; the connector would write its rows as they were defined before.
+            return replaced(event, EventType.IGNORABLE, null);
+        }
         if (row == null || table == null || table.columns().size() == row.length) {
             return event;
         }
         LOGGER.error("Rows of {} have {} columns in the binlog and {} in the connector's schema; the table is not captured until its next snapshot.",
                 id, row.length, table.columns().size());
-        return replaced(event, DdlNormalizer.setAside(id.catalog(), id.table()), id.catalog());
+        return query(event, DdlNormalizer.setAside(id.catalog(), id.table()), id.catalog());
     }
 
     private Event query(Event event) {
@@ -157,24 +161,28 @@ public class EventBuffer<T extends BinlogStreamingChangeEventSource<P, O>, P ext
                 }
             }
             LOGGER.error("{} undoes changes that were captured already; the sink is told to take new snapshots of {}.", sql, undone);
-            return ddl.length() == 0 ? event : replaced(event, ddl.toString(), data.getDatabase());
+            return ddl.length() == 0 ? event : query(event, ddl.toString(), data.getDatabase());
         }
         return event;
     }
 
-    private Event replaced(Event event, String sql, String database) {
+    private static Event query(Event event, String sql, String database) {
+        QueryEventData query = new QueryEventData();
+        query.setSql(sql);
+        query.setDatabase(database);
+        return replaced(event, EventType.QUERY, query);
+    }
+
+    private static Event replaced(Event event, EventType type, EventData data) {
         EventHeaderV4 old = (EventHeaderV4) event.getHeader();
         EventHeaderV4 header = new EventHeaderV4();
         header.setTimestamp(old.getTimestamp());
-        header.setEventType(EventType.QUERY);
+        header.setEventType(type);
         header.setServerId(old.getServerId());
         header.setEventLength(old.getEventLength());
         header.setNextPosition(old.getNextPosition());
         header.setFlags(old.getFlags());
-        QueryEventData query = new QueryEventData();
-        query.setSql(sql);
-        query.setDatabase(database);
-        return new Event(header, query);
+        return new Event(header, data);
     }
 
     private BinlogDatabaseSchema<?, ?, ?, ?> schema() {
