@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 import testinfra
@@ -17,6 +17,7 @@ from deployment import BrokenError, Deployment, Options, Service
 
 DEPLOYMENTS = pytest.StashKey[list[Deployment]]()
 LOGGED = pytest.StashKey[set[str]]()
+YOURS = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,6 +114,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def other_deployments(request: pytest.FixtureRequest) -> list[Deployment]:
     """What is deployed on all hosts: services of one may work for another."""
     return deployments(request.config)
+
+
+@pytest.fixture
+def yours(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note what is wrong with something that the user made: it makes the gate red no more than it is waited for."""
+    return request.config.stash.setdefault(YOURS, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell the stack's own state from what the user made: the verdict's last line is the stack's."""
+    for line in config.stash.get(YOURS, []):
+        terminalreporter.write_line(f"yours: {line}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -136,6 +136,13 @@ class Deployment:
             self._variables[name] = value
         return value
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the host is this machine, so that addresses of `connection.env` are reached from here."""
+        kind = self.host.backend.get_connection_type() if hasattr(self.host.backend, "get_connection_type") else ""
+        connection = self._variables.get("ansible_connection", kind or self.host.backend.NAME)
+        return connection == "local"
+
     @functools.cached_property
     def services(self) -> dict[str, Service]:
         """The services that are rendered, whether they run or not."""

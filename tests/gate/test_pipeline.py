@@ -1,19 +1,38 @@
-"""The services found each other: workers their master, connectors their sources, Prometheus its targets."""
+"""The services found each other, and Delta equals the sources.
+
+What the user made (connectors, tables beside the sample's) is looked at, too. It is not waited for and fails nothing.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from deployment import Deployment, Service
 
+from cdc_workstation.settings import Settings
 from cdc_workstation.sink.settings import SinkSettings
+from cdc_workstation.verify.databases import NotComparableError
+from cdc_workstation.verify.stack import Stack
+from cdc_workstation.verify.verdict import Verdict
+from cdc_workstation.verify.verify import Verifier
 
-# Databases that the suite makes. One that was killed leaves tables that it had stopped; its next run removes them.
-TESTS = re.compile(r"(cdcdb_)?test_[0-9a-f]{12}\.")
+# What the suite makes. One that was killed leaves tables that it had stopped; its next run removes them.
+TESTS = re.compile(r"(cdcdb_)?test_[0-9a-f]{12}\.|[^.]+\.cdc_[0-9a-f]{12}$")
+SAMPLES = {
+    "mysql": ("products", "inventory_transactions", "suppliers"),
+    "postgres": ("customers", "products", "orders", "order_items"),
+}
+# Tables of more rows are not compared here, and no more is compared once so many seconds are over.
+MAX_ROWS = 20_000
+SECONDS = 60.0
+SHOWN = 5
 
 
 @pytest.mark.only("spark-master")
@@ -39,43 +58,74 @@ def test_expected_spark_workers_are_alive(service: Service, other_deployments: l
 
 
 @pytest.mark.only("debezium")
-def test_connectors_and_their_tasks_are_running(service: Service) -> None:
+def test_connectors_and_their_tasks_are_running(service: Service, yours: Callable[[str], None]) -> None:
     wanted = registered_connectors(service.deployment)
 
-    def problem() -> str:
+    def problems() -> dict[str, str]:
         connectors = service.deployment.get_json(f"{service.address}/connectors?expand=status")
-        states = {
-            f"{kind} {name}": part
-            for name, connector in connectors.items()
-            for kind, part in [
-                ("connector", connector["status"]["connector"]),
-                *((f"task {task['id']} of", task) for task in connector["status"]["tasks"]),
-            ]
+        absent = {
+            name: f"connector {name} is not registered: run `make up`" for name in wanted if name not in connectors
         }
-        idle = [name for name, connector in connectors.items() if not connector["status"]["tasks"]]
-        bad = [
-            f"{what} is {part['state']}: {part.get('trace', 'no trace').splitlines()[0]}"
-            for what, part in states.items()
-            if part["state"] != "RUNNING"
-        ]
-        bad += [f"connector {name} has no task" for name in idle]
-        bad += [f"connector {name} is not registered: run `make up`" for name in wanted if name not in connectors]
+        found = {name: connector_problem(name, connector["status"]) for name, connector in connectors.items()}
+        return absent | {name: problem for name, problem in found.items() if problem}
+
+    def problem() -> str:
+        bad = [text for name, text in problems().items() if name in wanted]
         return f"debezium: {'; '.join(bad)}" if bad else ""
 
     service.deployment.expect_none(problem)
+    for name, text in problems().items():
+        if name not in wanted:
+            yours(text)
 
 
 @pytest.mark.only("delta-sink")
-def test_the_sink_applies_changes_to_every_table(service: Service) -> None:
-    def problem() -> str:
+def test_the_sink_applies_changes_to_every_table(service: Service, yours: Callable[[str], None]) -> None:
+    own = set(sample_tables(service.deployment))
+
+    def stopped() -> tuple[str, set[str]]:
         metrics = service.deployment.get(f"{service.address}/metrics")
-        stopped = re.findall(r'^cdc_sink_table_stopped\{table="([^"]+)"\} 1', metrics, re.MULTILINE)
-        stopped = [table for table in stopped if not TESTS.match(table)]
-        if stopped:
-            return f"delta-sink takes no more changes of {', '.join(stopped)}: its log and the dead letters say why"
+        found = re.findall(r'^cdc_sink_table_stopped\{table="([^"]+)"\} 1', metrics, re.MULTILINE)
+        return metrics, {table for table in found if not TESTS.match(table)}
+
+    def problem() -> str:
+        metrics, tables = stopped()
+        if tables & own:
+            return f"delta-sink has stopped {', '.join(sorted(tables & own))}: its log and the dead letters say why"
         return "" if "\ncdc_sink_ready 1" in metrics else "delta-sink is not ready: no canary row has reached Delta"
 
     service.deployment.expect_none(problem)
+    for table in sorted(stopped()[1] - own):
+        yours(f"delta-sink has stopped {table}: its log and the dead letters say why")
+
+
+@pytest.mark.only("delta-sink")
+def test_delta_equals_its_sources(service: Service, yours: Callable[[str], None]) -> None:
+    deployment = service.deployment
+    if "debezium" not in deployment.services:
+        return
+    if not deployment.is_here:
+        yours(f"tables on {deployment.name} are not compared from here: run `make verify` with its INVENTORY")
+        return
+    own = set(sample_tables(deployment))
+    directory = Path(deployment.directory)
+    try:
+        with Stack(Settings(_env_file=directory / "connection.env"), directory) as stack:
+            verifier = Verifier(stack)
+            tables = [table for table in verifier.tables() if not TESTS.match(str(table.name))]
+            samples = [table for table in tables if str(table.name) in own]
+            others = [table for table in tables if table not in samples]
+            results = verifier.verify(samples, timeout=SECONDS)
+            # Their changes may be on the way, which nobody waits for here.
+            of_users = verifier.verify(others, timeout=0, max_rows=MAX_ROWS, budget=SECONDS)
+    except NotComparableError as error:
+        pytest.fail(str(error), pytrace=False)
+    differing = [result.table for result in of_users if result.verdict in (Verdict.DRIFT, Verdict.NOT_COMPARED)]
+    if differing:
+        named = ", ".join(differing[:SHOWN]) + (f" and {len(differing) - SHOWN} more" if differing[SHOWN:] else "")
+        yours(f"differ from their sources, or have changes on their way: {named}. See: make verify")
+    bad = [f"{result.table}: {result.reason}" for result in results if result.verdict is not Verdict.EQUAL]
+    assert not bad, f"delta-sink: {'; '.join(bad)}"
 
 
 @pytest.mark.only("delta-sink")
@@ -85,9 +135,8 @@ def test_rows_of_the_sample_tables_are_in_delta(service: Service) -> None:
         deployment.host.file(f"{deployment.directory}/delta-sink/config/sink.json").content_string
     )
     # A stack may capture one database alone, or none, and its sink may leave tables out.
-    addresses = deployment.host.file(f"{deployment.directory}/connection.env").content_string
-    database = re.search(r"^MYSQL_DATABASE=(.*)$", addresses, re.MULTILINE)
-    samples = {"mysql": f"{database[1] if database else ''}.products", "postgres": "public.customers"}
+    mysql, *_ = tables = sample_tables(deployment)
+    samples = {"mysql": mysql, "postgres": tables[len(SAMPLES["mysql"])]}
     debezium = deployment.services.get("debezium")
     registered = registered_connectors(deployment) if debezium else []
 
@@ -135,6 +184,25 @@ def test_prometheus_has_its_alertmanager(service: Service) -> None:
         return ""
 
     service.deployment.expect_none(problem)
+
+
+def connector_problem(name: str, status: dict[str, Any]) -> str:
+    """Say what keeps a connector or a task of it from running, empty if nothing does."""
+    parts = [(f"connector {name}", status["connector"])]
+    parts += [(f"task {task['id']} of {name}", task) for task in status["tasks"]]
+    for what, part in parts:
+        if part["state"] != "RUNNING":
+            return f"{what} is {part['state']}: {part.get('trace', 'no trace').splitlines()[0]}"
+    return "" if status["tasks"] else f"connector {name} has no task"
+
+
+@functools.cache
+def sample_tables(deployment: Deployment) -> list[str]:
+    """Return the tables of the sample data, MySQL's first, as the sink names them."""
+    addresses = deployment.host.file(f"{deployment.directory}/connection.env").content_string
+    found = re.search(r"^MYSQL_DATABASE=(.*)$", addresses, re.MULTILINE)
+    namespaces = {"mysql": found[1] if found else "", "postgres": "public"}
+    return [f"{namespaces[database]}.{table}" for database, tables in SAMPLES.items() for table in tables]
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,7 +140,10 @@ class ModelLake:
     model: Model
     content: dict[int, int]
     version: int
-    columns: tuple[str, ...] = ("id", "v")
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        return {"id": pa.int32(), "v": pa.int32()}
 
     def state(self) -> LakeState:
         return LakeState({0: self.model.applied}, ("id",), is_keyed=True)

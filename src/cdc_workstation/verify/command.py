@@ -21,6 +21,7 @@ from cdc_workstation.verify.verify import TIMEOUT, CapturedTable, Verifier
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
+_PIPE_WIDTH = 160
 _DESCRIPTION = """\
 Compare captured tables with their sources by count and checksum, while both go on.
 
@@ -71,8 +72,14 @@ def run(options: argparse.Namespace) -> int:
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
-        show(results, Console())
+        show(results, output())
     return code
+
+
+def output() -> Console:
+    """Return the console for results; what is piped is not cut to a terminal's width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def verify(stack: Stack, options: argparse.Namespace, say: Callable[[str], None]) -> list[TableResult]:

@@ -90,7 +90,7 @@ class SourceDatabase(Protocol):
 
 def can_look_up(families: Sequence[Family]) -> bool:
     """Tell whether rows can be asked for by keys of these families; others are found by reading the table."""
-    return bool(families) and all(family.kind in ("number", "text") for family in families)
+    return bool(families) and all(family.kind in ("number", "finite", "text") for family in families)
 
 
 def chunks(rows: Iterator[Sequence[tuple[Any, ...]]], columns: Sequence[SourceColumn]) -> Iterator[list[CanonicalRow]]:
@@ -110,7 +110,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 def _literal(family: Family, value: Value) -> tuple[str, list[str]]:
     """Return a key's value in SQL, and its parameter if it has one: a number stays exact as a literal."""
-    if family.kind == "number" and value is not None and _NUMBER.fullmatch(value):
+    if family.kind in ("number", "finite") and value is not None and _NUMBER.fullmatch(value):
         return value, []
     return "%s", [str(value)]
 

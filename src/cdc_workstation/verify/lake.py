@@ -61,9 +61,9 @@ class LakeTable:
             return None
 
     @property
-    def columns(self) -> list[str]:
-        """The names of its columns, those of the sink included."""
-        return list(self._schema.names)
+    def columns(self) -> dict[str, pa.DataType]:
+        """Its columns with their types, those of the sink included."""
+        return {field.name: field.type for field in self._schema}
 
     def count(self) -> int:
         """Return the number of rows, from the log alone."""
@@ -135,7 +135,7 @@ class LakeTable:
         if column.name not in self._schema.names:
             return False
         arrow = self._schema.field(column.name).type
-        return (column.family.kind == "number" and pa.types.is_integer(arrow)) or (
+        return (column.family.kind in ("number", "finite") and pa.types.is_integer(arrow)) or (
             column.family.kind == "text" and pa.types.is_string(arrow)
         )
 
@@ -143,7 +143,7 @@ class LakeTable:
         def literal(column: SourceColumn, value: str | None) -> str:
             if value is None:
                 return "NULL"
-            return value if column.family.kind == "number" else "'" + value.replace("'", "''") + "'"
+            return value if column.family.kind in ("number", "finite") else "'" + value.replace("'", "''") + "'"
 
         if len(key) == 1:
             values = ", ".join(literal(key[0], one[0]) for one in keys)

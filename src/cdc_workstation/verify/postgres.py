@@ -178,7 +178,7 @@ _POSTGRES: dict[str, tuple[Family, str]] = (
         "float8": (Family("float"), "{}"),
         "json": (Family("json"), "{}"),
         "jsonb": (Family("json"), "{}"),
-        "hstore": (Family("json"), "hstore_to_json({})"),
+        "hstore": (Family("json"), "{}::json"),
         "bytea": (Family("bytes"), "{}"),
         "bit": (Family("bits"), "{}"),
         "varbit": (Family("bits"), "{}"),

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from cdc_workstation.settings import get_settings
 from cdc_workstation.verify.captured import Connector, TableName
-from cdc_workstation.verify.command import chosen
+from cdc_workstation.verify.command import chosen, output
 from cdc_workstation.verify.databases import NotComparableError
 from cdc_workstation.verify.log import reached
 from cdc_workstation.verify.stack import Stack
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     except (ResnapshotError, NotComparableError) as error:
         console.print(str(error), style="yellow", soft_wrap=True)
         return 2
-    show(results, Console())
+    show(results, output())
     return exit_code(results)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -36,14 +36,14 @@ class Shape:
 
     @classmethod
     def of(
-        cls, table: SourceTable, connector: Connector, lake_columns: Sequence[str] | None, state: LakeState
+        cls, table: SourceTable, connector: Connector, lake_columns: Mapping[str, pa.DataType] | None, state: LakeState
     ) -> Shape:
         """Return what is compared of a table that the source has.
 
         Args:
             table: the source's table.
             connector: the connector that captures it.
-            lake_columns: the Delta table's columns; `None` if there is no Delta table.
+            lake_columns: the Delta table's columns with their types; `None` if there is no Delta table.
             state: what the sink says about it.
 
         Raises:
@@ -56,7 +56,7 @@ class Shape:
             elif not column.is_captured and column.name not in (lake_columns or ()):
                 notes.append(f"column {column.name} of type {column.type} is not captured")
             else:
-                columns.append(column)
+                columns.append(_as_delta_holds(column, (lake_columns or {}).get(column.name)))
         by_name = {column.name: column for column in columns}
         key = table.key or (state.keys if state.is_keyed else None) or ()
         missing = [name for name in key if name not in by_name]
@@ -65,7 +65,7 @@ class Shape:
         return cls(tuple(columns), tuple(by_name[name] for name in key), tuple(notes))
 
     @classmethod
-    def without_source(cls, lake_columns: Sequence[str], state: LakeState) -> Shape:
+    def without_source(cls, lake_columns: Iterable[str], state: LakeState) -> Shape:
         """Return what is compared of a Delta table whose source is gone: its rows by their keys."""
         names = [name for name in state.keys or lake_columns if not name.startswith(_METADATA_PREFIX)]
         columns = tuple(SourceColumn(name, "", Family("text"), name) for name in names)
@@ -122,6 +122,13 @@ class Shape:
             if source != delta
         }
         return RowDifference(key, "differs", changed) if changed else None
+
+
+def _as_delta_holds(column: SourceColumn, arrow: pa.DataType | None) -> SourceColumn:
+    """Return a column as what can be compared: a decimal of Delta has no NaN."""
+    if column.family.kind == "number" and arrow is not None and pa.types.is_decimal(arrow):
+        return replace(column, family=Family("finite"))
+    return column
 
 
 def event_key(key: bytes | None, columns: Sequence[SourceColumn]) -> CanonicalRow | None:

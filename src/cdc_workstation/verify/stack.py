@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,19 +48,20 @@ class Stack:
 
     Args:
         settings: where the services are.
+        directory: the stack's directory, where it is not that of `connection_file()`.
 
     Raises:
         NotComparableError: (all methods) a service is not part of the stack, or does not answer.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, directory: Path | None = None) -> None:
         self._settings = settings
         self._databases: dict[tuple[str, str], SourceDatabase] = {}
         self.connect = ConnectClient(_needed("DEBEZIUM_URL", settings.debezium_url), timeout=_TIMEOUT)
         self.sink = SinkClient(_needed("DELTA_SINK_URL", settings.delta_sink_url), timeout=_TIMEOUT)
         self.servers = _needed("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers)
         self.log = ChangeLog(self.servers)
-        self.sink_settings = _sink_settings(settings)
+        self.sink_settings = _sink_settings(settings, directory or connection_file().parent)
 
     def __enter__(self) -> Self:
         return self
@@ -172,9 +174,9 @@ def _needed(name: str, value: str | None) -> str:
     return value
 
 
-def _sink_settings(settings: Settings) -> SinkSettings:
+def _sink_settings(settings: Settings, directory: Path) -> SinkSettings:
     """Return where the sink writes: what its role rendered, if that is at hand, and what `connection.env` says."""
-    rendered = connection_file().parent / "delta-sink" / "config" / "sink.json"
+    rendered = directory / "delta-sink" / "config" / "sink.json"
     try:
         found = json.loads(rendered.read_text(encoding="utf-8"))
     except (OSError, ValueError):

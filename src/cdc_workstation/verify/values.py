@@ -19,6 +19,8 @@ import pyarrow as pa
 
 Kind = Literal[
     "number",
+    # A number whose NaN and infinities Delta has no place for: they are NULL there.
+    "finite",
     "float",
     "text",
     "json",
@@ -40,7 +42,8 @@ CanonicalRow = tuple[Value, ...]
 MICROS_PER_DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
-_DATE = re.compile(r"(-?\d+)-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?(?:Z|\+00(?::?00)?)?")
+_FIRST = (datetime.min - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max - _EPOCH) // _MICROSECOND
 _PART = re.compile(r"([-+]?\d+(?:\.\d+)?)([YMWDHS])")
 
 
@@ -83,7 +86,7 @@ def from_delta(family: Family, column: pa.Array | pa.ChunkedArray) -> list[Value
             column = column.cast(pa.timestamp("us", arrow.tz), safe=False)
         micros = column.cast(pa.int64()).to_pylist()
         return [None if value is None else str(value * factor) for value in micros]
-    if kind == "number" and (pa.types.is_integer(arrow) or pa.types.is_decimal(arrow)):
+    if kind in ("number", "finite") and (pa.types.is_integer(arrow) or pa.types.is_decimal(arrow)):
         texts = column.cast(pa.string()).to_pylist()
         return texts if pa.types.is_integer(arrow) else [None if text is None else _number(text) for text in texts]
     values = column.to_pylist()
@@ -179,40 +182,25 @@ def _bits(value: str | bytes) -> str:
     return str(int(value, 2) if isinstance(value, str) else int.from_bytes(value, "big")) if value else "0"
 
 
-def _moment(text: str) -> Value:
-    """Return microseconds since the epoch; `None` for a day that no calendar has, such as MySQL's 2024-00-15.
+def _finite(text: str) -> Value:
+    number = _number(text)
+    return None if number.lstrip("-") in ("NaN", "Infinity") else number
 
-    PostgreSQL is asked for the microseconds themselves.
+
+def _moment(text: str) -> Value:
+    """Return microseconds since the epoch.
+
+    `None` for what Delta has no place for and has NULL instead: days that no calendar has, such as MySQL's 2024-00-15,
+    years outside of 1 to 9999, infinity. PostgreSQL is asked for the microseconds themselves.
     """
     if "-" not in text[1:]:
-        return _number(text)
+        number = _finite(text)
+        return number if number is not None and _FIRST <= int(number) <= _LAST else None
     try:
         moment = datetime.fromisoformat(text)
-        return str(((moment if moment.tzinfo is None else moment.replace(tzinfo=None)) - _EPOCH) // _MICROSECOND)
     except ValueError:
-        pass
-    found = _DATE.fullmatch(text)
-    if found is None:
-        return text
-    year, month, day, hours, minutes, seconds = (int(part or 0) for part in found.groups()[:6])
-    if not (1 <= month <= 12 and 1 <= day <= 31):
         return None
-    fraction = int((found[7] or "")[:6].ljust(6, "0"))
-    return str(
-        _days(year, month, day) * MICROS_PER_DAY + ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction
-    )
-
-
-def _days(year: int, month: int, day: int) -> int:
-    """Return days since the epoch in the proleptic Gregorian calendar, for the years that `datetime` lacks.
-
-    The algorithm is `days_from_civil` of https://howardhinnant.github.io/date_algorithms.html.
-    """
-    year -= month <= 2
-    era = year // 400
-    year_of_era = year - era * 400
-    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    return era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468
+    return str(((moment if moment.tzinfo is None else moment.replace(tzinfo=None)) - _EPOCH) // _MICROSECOND)
 
 
 def _time(text: str) -> str:
@@ -258,6 +246,7 @@ def _vector(value: bytes) -> str:
 
 _SOURCE: dict[Kind, Callable[[Any], Value] | None] = {
     "number": _number,
+    "finite": _finite,
     "float": _float,
     "text": None,
     "json": _json,
@@ -361,6 +350,7 @@ def _delta_vector(value: Any) -> str:
 
 _DELTA: dict[Kind, Callable[[Any], str]] = {
     "number": _delta_number,
+    "finite": _delta_number,
     "float": _float,
     "json": _delta_json,
     "bytes": _delta_bytes,

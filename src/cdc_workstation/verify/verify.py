@@ -95,6 +95,7 @@ class Verifier:
         *,
         timeout: float = TIMEOUT,
         max_rows: int | None = None,
+        budget: float | None = None,
         named: bool = False,
     ) -> list[TableResult]:
         """Compare tables.
@@ -103,16 +104,21 @@ class Verifier:
             tables: the tables.
             timeout: seconds that changes may take until they are in Delta.
             max_rows: leave out tables that have more rows, in the source or in Delta.
-            named: whether somebody asked for these tables by name: one without a key is then no success.
+            budget: seconds that reading all tables may take; those left then are left out.
+        named: whether somebody asked for these tables by name: one without a key is then no success.
         """
         results: list[TableResult] = []
         open_: list[TableComparison] = []
+        began = time.monotonic()
         for number, table in enumerate(tables, 1):
             self._say(f"{table.name} ({number} of {len(tables)})")
             comparison = self._comparison(table)
             started = time.monotonic()
             with self._caught(comparison, named=named):
-                if max_rows is not None and self._rows(table) > max_rows:
+                if budget is not None and started - began > budget:
+                    comparison.result.verdict = Verdict.LEFT_OUT
+                    comparison.result.reason = "no time was left for it"
+                elif max_rows is not None and self._rows(table) > max_rows:
                     comparison.result.verdict = Verdict.LEFT_OUT
                     comparison.result.reason = f"it has more than {max_rows:,} rows; name it to compare it"
                 else:
