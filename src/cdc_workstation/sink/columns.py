@@ -58,7 +58,10 @@ _FRACTION = re.compile(r"\.(\d+)")
 _LARGEST_SCALE, _SCALES = 1000, 2048
 # The parts of a JSON document between which MySQL writes its spaces.
 _JSON_PART = re.compile(r'("(?:[^"\\]|\\.)*")|([,:])\s*|\s+')
-_MYSQL = frozenset({"mysql", "mariadb"})
+MYSQL = frozenset({"mysql", "mariadb"})
+"""The connectors of MySQL and its relatives."""
+# What the connector makes of a YEAR 0 in a default.
+YEAR_OF_ZERO = 2000
 
 
 # The parameter of a column that may not be NULL in the database, though the event's schema lets it.
@@ -92,8 +95,23 @@ class Column:
     """The same where the column has no default and may not be NULL: MySQL's."""
     bulk: Bulk | None = field(default=None, repr=False, compare=False)
     """From all JSON values to an Arrow array, if that needs no call for each."""
-    is_json: bool = False
-    """Whether the text is a JSON document."""
+    semantic: str = ""
+    """The schema's name, which says what the values mean."""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the text is a JSON document."""
+        return self.semantic == "io.debezium.data.Json"
+
+    @property
+    def is_bits(self) -> bool:
+        """Whether the bytes are a BIT(n)."""
+        return self.semantic == "io.debezium.data.Bits"
+
+    @property
+    def is_year(self) -> bool:
+        """Whether the number is a YEAR."""
+        return self.semantic == "io.debezium.time.Year"
 
     def array(self, values: Sequence[Any], connector: str = "") -> pa.Array | None:
         """Convert JSON values to an Arrow array, in one go.
@@ -105,7 +123,7 @@ class Column:
         Returns:
             The array; `None` if the values have to be converted one by one, as some of them may not fit.
         """
-        if self.bulk is None or (self.is_json and connector in _MYSQL):
+        if self.bulk is None or (self.is_json and connector in MYSQL):
             return None
         try:
             return self.bulk(values)
@@ -115,7 +133,7 @@ class Column:
     def value_of(self, raw: Any, connector: str) -> Any:
         """Convert one JSON value of a row; MySQL's documents are written as MySQL writes them, by a stream too."""
         value = self.value(raw)
-        return document_text(value) if self.is_json and value is not None and connector in _MYSQL else value
+        return document_text(value) if self.is_json and value is not None and connector in MYSQL else value
 
     def value(self, raw: Any) -> Any:
         """Convert one JSON value.
@@ -141,7 +159,7 @@ def column(schema: dict[str, Any]) -> Column:
         UnknownTypeError: its type is not known.
     """
     arrow, convert, bulk = _type(schema)
-    name, parameters = schema.get("name"), schema.get("parameters") or {}
+    parameters = schema.get("parameters") or {}
     # Our own converters (roles/debezium) let a value that cannot be sent be NULL, and say that NULL is not one of them.
     optional = bool(schema.get("optional", True)) and parameters.get(REQUIRED) != "true"
     return Column(
@@ -152,7 +170,7 @@ def column(schema: dict[str, Any]) -> Column:
         schema.get("default"),
         _implicit(schema),
         bulk,
-        name == "io.debezium.data.Json",
+        schema.get("name") or "",
     )
 
 
@@ -236,24 +254,27 @@ def _decimal(schema: dict[str, Any]) -> tuple[pa.DataType, Convert, Bulk | None]
     scale = int(parameters.get("scale", 0))
     # BIGINT UNSIGNED alone comes without a precision.
     precision = int(parameters.get("connect.decimal.precision", MAX_PRECISION if scale else 20))
-    if scale > _LARGEST_SCALE:
-        scale -= _SCALES
+    read, scale = scale, scale - _SCALES if scale > _LARGEST_SCALE else scale
     # NUMERIC(5,-2) has two digits more before its point, NUMERIC(3,5) two zeros behind it.
     precision, places = max(precision - min(scale, 0), scale), max(scale, 0)
     if precision > MAX_PRECISION:
         # More digits than Delta has: text keeps them all.
-        return pa.string(), lambda value: format(_places(_number(value, scale), places), "f"), None
+        return pa.string(), lambda value: format(_shortened(_number(value, read), places), "f"), None
     kind = pa.decimal128(precision, places)
-    return kind, lambda value: _places(_number(value, scale), places), _checked(kind, int, Decimal)
+    # Of hundreds of zeros behind a point Arrow makes 0, without a word.
+    bulk = _checked(kind, int, Decimal) if read == places else None
+    return kind, lambda value: _shortened(_number(value, read), places), bulk
 
 
-def _places(number: Decimal, places: int) -> Decimal:
-    """Return a number without digits behind its point that its column cannot have: all of them are zeros."""
+def _shortened(number: Decimal, places: int) -> Decimal:
+    """Return a number without more zeros behind its point than its column has places."""
     exponent = number.as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -places:
-        shorter = number.quantize(Decimal(1).scaleb(-places), context=_EXACT)
-        return shorter if shorter == number else number
-    return number
+    if not isinstance(exponent, int) or exponent >= -places:
+        return number
+    shorter = number.quantize(Decimal(1).scaleb(-places), context=_EXACT)
+    if shorter != number:
+        raise ValueError(f"has more than {places} digits behind its point")
+    return shorter
 
 
 def _number(value: Any, scale: int) -> Decimal:

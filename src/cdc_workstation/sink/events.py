@@ -282,7 +282,7 @@ def _split(raw: bytes) -> tuple[bytes, bytes | memoryview]:
 
 def _schema(prefix: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(prefix + b"}")["schema"]
+        document = json.loads(prefix + b"}", parse_float=Decimal)["schema"]
     except ValueError as error:
         raise MalformedError("not_json", f"the schema: {error}") from error
     if not isinstance(document, dict):

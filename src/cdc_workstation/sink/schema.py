@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from cdc_workstation.sink.columns import Column, ValueConversionError, sql_type, widened
+from cdc_workstation.sink.columns import MYSQL, YEAR_OF_ZERO, Column, ValueConversionError, sql_type, widened
 from cdc_workstation.sink.events import RowSchema
 
 METADATA: dict[str, pa.DataType] = {
@@ -18,6 +19,10 @@ METADATA: dict[str, pa.DataType] = {
     "_cdc_order": pa.int64(),
     "_cdc_suborder": pa.int64(),
 }
+
+
+# What is not the same in a literal and in its value.
+_LITERAL = re.compile(r"['\\]")
 
 
 class IncompatibleError(Exception):
@@ -102,7 +107,7 @@ def needed(table: dict[str, pa.DataType], schema: RowSchema, previous: Sequence[
         fill = _fill(one, renamed.get(one.name), connector)
         if fill.source is not None or fill.value is not None or one.name in returned:
             change.fills.append(fill)
-        if fill.source is None and is_computed(one):
+        if fill.source is None and is_computed(one, connector):
             change.unknown.append(one.name)
     return change
 
@@ -132,20 +137,29 @@ def _fill(one: Column, renamed: str | None, connector: str) -> Fill:
         return Fill(one.name)
 
 
-def is_computed(one: Column) -> bool:
-    """Tell whether a column's default is one that only the source knows in each row, such as CURRENT_TIMESTAMP."""
+def is_computed(one: Column, connector: str = "") -> bool:
+    """Tell whether only the source knows what a column's default is in rows that exist, so that they get NULL.
+
+    CURRENT_TIMESTAMP comes as the epoch. MySQL's connector gives text as it stands in the statement, with quotes and
+    backslashes doubled, bytes without their padding or as the digits of a hexadecimal literal, and a YEAR 0 as 2000.
+    """
     if one.default is None:
         return False
     try:
         value = one.value(one.default)
     except ValueConversionError:
         return True
-    # The epoch stands for it.
+    if isinstance(value, str) and connector in MYSQL:
+        return not one.is_json and (_LITERAL.search(value) is not None or value.endswith(" "))
+    if isinstance(value, bytes) and connector in MYSQL:
+        return not one.is_bits
+    if one.is_year:
+        return bool(value == YEAR_OF_ZERO)
     return bool(pa.types.is_timestamp(one.type)) and value == 0
 
 
 def backfill(one: Column, connector: str) -> Any:
     """Return the value (as JSON) of an added column in rows that exist already, `None` for NULL."""
     if one.default is not None:
-        return None if is_computed(one) else one.default
-    return one.implicit if connector in ("mysql", "mariadb") and not one.optional else None
+        return None if is_computed(one, connector) else one.default
+    return one.implicit if connector in MYSQL and not one.optional else None
