@@ -514,6 +514,37 @@ def test_rows_of_a_former_table_are_deleted(table: ModelTable) -> None:
     assert table.skipped == [2]
 
 
+def test_changes_of_a_former_table_are_skipped_after_a_restart(table: ModelTable) -> None:
+    """Also before the sink hears again that the table was recreated."""
+    table.apply(change(0, 1))
+    table.begins_empty(25, at_ms=100)
+
+    table.restart()
+    table.apply(change(1, 2), change(2, 3, at=30))
+    table.begins_empty(25, at_ms=100)
+
+    assert table.values() == [2]
+    assert table.skipped == [1]
+
+
+def test_statements_of_a_replaced_log_delete_nothing(table: ModelTable) -> None:
+    """The server's logs were reset since: positions are small again, and the statement is told at each start."""
+    table.apply(change(0, 1, at=5_000_000))
+    table.begins_empty(6_000_000, at_ms=100)
+    snapshot = change(1, 2, "r", snapshot="last", at=7, ts_ms=9000)._replace(timestamp_ms=9001)
+    table.apply(snapshot)
+
+    table.restart()
+    table.begins_empty(6_000_000, at_ms=100)
+    table.apply(change(2, 3, at=20, ts_ms=9100))
+    assert table.stopped is None
+    assert table.values() == [1, 2]
+
+    # One of the new log counts.
+    table.begins_empty(30, at_ms=9200)
+    assert table.values() == []
+
+
 def test_newer_change_before_a_recreated_table_stops_it(table: ModelTable) -> None:
     """The log went back since the table was created."""
     table.begins_empty(5_000_000, at_ms=100)

@@ -35,6 +35,9 @@ class Capture(RuleBasedStateMachine):
         # Where the newest snapshot's rows begin among the changes: the connector never repeats those before it.
         self.captured_from = 0
         self.table = ModelTable()
+        # Positions and times at which the source's table was created empty, and how many of them the sink has heard of.
+        self.created: list[tuple[int, int]] = []
+        self.heard = 0
         # Whether records that were never read are gone, so that the table may stop.
         self.may_stop = False
 
@@ -88,6 +91,20 @@ class Capture(RuleBasedStateMachine):
         self.source.clear()
         self.advance()
         self.send(0, "t", 0)
+
+    @rule()
+    def drop_and_create(self) -> None:
+        """No change event tells: the sink hears of it by another topic, sooner or later than of changes."""
+        self.source.clear()
+        self.created.append((self.advance(), self.clock))
+        self.clock += 1
+
+    @precondition(lambda self: self.heard < len(self.created))
+    @rule()
+    def hear(self) -> None:
+        order, at_ms = self.created[self.heard]
+        self.heard += 1
+        self.table.begins_empty(order, at_ms)
 
     @rule(sent=st.integers(0, 4))
     def snapshot(self, sent: int) -> None:
@@ -153,11 +170,15 @@ class Capture(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.next = self.table.restart({0: self.log_start})[0]
+        # What another process has heard, this one reads again.
+        self.heard = 0
         self.check_log_start()
 
     @rule()
     def open_again(self) -> None:
         self.next = self.table.open({0: self.log_start})[0]
+        if self.heard:
+            self.table.begins_empty(*self.created[self.heard - 1])
         self.check_log_start()
 
     def check_log_start(self) -> None:
@@ -170,7 +191,7 @@ class Capture(RuleBasedStateMachine):
 
     @invariant()
     def delta_equals_the_source_or_says_why_not(self) -> None:
-        if self.next < len(self.log):
+        if self.next < len(self.log) or self.heard < len(self.created):
             return
         if self.table.stopped is not None:
             assert self.may_stop, self.table.stopped

@@ -32,6 +32,7 @@ FULL = State(
     keyed=True,
     keys=["id"],
     ddl=Position(60, 0),
+    ddl_ms=1200,
 )
 
 
@@ -95,14 +96,14 @@ def test_topic_with_fewer_partitions_has_the_least_position() -> None:
 def test_state_of_the_first_sink_is_understood() -> None:
     written = commit(FULL, positions={"0": [500, 500]})
     metadata = json.loads(written["userMetadata"])
-    for added_later in ("tombstones", "began", "keys", "ddl"):
+    for added_later in ("tombstones", "began", "keys", "ddl", "ddl_ms"):
         del metadata[METADATA_KEY][added_later]
 
     state = restore([{"userMetadata": json.dumps(metadata)}], {}, TOPIC, "topic-1", [0])
 
     assert state is not None
     assert state.positions == {0: Position(500, 0)}
-    assert (state.tombstones, state.began, state.keys, state.ddl) == ([], None, None, None)
+    assert (state.tombstones, state.began, state.keys, state.ddl, state.ddl_ms) == ([], None, None, None, 0)
 
 
 def test_transactions_alone_say_where_to_go_on() -> None:

@@ -180,6 +180,8 @@ class Planner:
         state = state.copy()
         if first.resets:
             state.positions, state.keyed, state.keys = {}, None, None
+            # The snapshot has what DDL did before, maybe in another log.
+            state.ddl, state.ddl_ms = None, max(state.ddl_ms, first.record.timestamp_ms)
         self._advance(state, partition, events, reached)
         if first.resets:
             # The snapshot's first row has this offset too, and follows in the next commit.

@@ -115,6 +115,9 @@ class Sequencer:
         seen, before = (self._seen, self._before) if topic_id == self.topic_id else ({}, {})
         table = self._table
         table.topic_id, table.log_start, table.state, table.columns = topic_id, dict(log_start), state, columns
+        if state is not None and state.ddl is not None and (self._floor is None or state.ddl > self._floor):
+            # Older changes may still come, before anybody tells again that they are gone.
+            self._floor, self._floor_at_ms = state.ddl, state.ddl_ms
         self.stopped = None
         self._seen = {}
         self._table.commits = 0
@@ -185,14 +188,16 @@ class Sequencer:
 
         Args:
             position: where in the source's log.
-            at_ms: when, in milliseconds since the epoch.
+            at_ms: when that was told, in milliseconds since the epoch, by Kafka's clock.
         """
+        state = self.state.copy() if self.state is not None else None
+        if state is not None and (at_ms, position) <= (state.ddl_ms, state.ddl or Position(0, 0)):
+            return []
         if self._floor is None or position > self._floor:
             self._floor, self._floor_at_ms = position, at_ms
-        if self.state is None or (self.state.ddl is not None and position <= self.state.ddl):
+        if state is None:
             return []
-        state = self.state.copy()
-        state.ddl = position
+        state.ddl, state.ddl_ms = position, at_ms
         return [DeleteOlder(min(state.offsets, default=0), state, position=position)]
 
     def sequence(self, partition: int, records: Sequence[Record]) -> Iterator[Step]:

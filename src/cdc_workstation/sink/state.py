@@ -43,6 +43,8 @@ class State:
     """The primary key's columns."""
     ddl: Position | None = None
     """The position at which the newest table of this name was created; what is older is gone."""
+    ddl_ms: int = 0
+    """When that was told, by Kafka's clock; what was told before is known, or of a log that a snapshot has replaced."""
 
     def copy(self) -> State:
         """Return a copy that can be changed; this one stays as it is."""
@@ -59,6 +61,7 @@ class State:
             self.keyed,
             None if self.keys is None else list(self.keys),
             self.ddl,
+            self.ddl_ms,
         )
 
     def metadata(self, topic: str) -> str:
@@ -123,6 +126,7 @@ def _state(
         keyed=found["keyed"],
         keys=found.get("keys"),
         ddl=Position(*ddl) if ddl else None,
+        ddl_ms=found.get("ddl_ms", 0),
     )
     if found["topic_id"] == topic_id:
         state.offsets = dict(transactions)
