@@ -15,6 +15,7 @@ pytest_plugins = [
     "cdc_workstation.fixtures.mysql",
     "cdc_workstation.fixtures.pipeline",
     "cdc_workstation.fixtures.postgres",
+    "cdc_workstation.fixtures.connectors",
     "cdc_workstation.fixtures.spark",
 ]
 

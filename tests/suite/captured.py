@@ -130,10 +130,15 @@ class CapturedTable:
 
     def problem(self) -> str:
         """Say why no change of this table arrives; empty if changes may arrive."""
-        return self._health().problem()
+        return self._health.problem()
 
+    @cached_property
     def _health(self) -> capture.CaptureHealth:
         return capture.CaptureHealth(self.database.settings, self.connector, self.label, self.topic)
+
+    def until(self, condition: Callable[[], Any], what: str | Callable[[], str]) -> Any:
+        """Return what a condition of this table gives once that is true; fail as soon as no change can come."""
+        return until(condition, what, problem=self.problem)
 
     def wait_for(self, *expected: Row, repaired: bool = False) -> None:
         """Wait until the Delta table has just these rows.
@@ -146,7 +151,7 @@ class CapturedTable:
         until(
             lambda: self.delta_rows() == wanted,
             lambda: f"{self.label} is {self.delta_rows()} and not {wanted}",
-            problem=self._health().connector_problem if repaired else self.problem,
+            problem=self._health.connector_problem if repaired else self.problem,
         )
 
     def settle(self, timeout: float = TIMEOUT) -> list[Row]:
@@ -187,7 +192,7 @@ class CapturedTable:
         until(
             lambda: len(self.dead_letters()) >= count,
             lambda: f"{self.label} has {len(self.dead_letters())} of {count} dead letters",
-            problem=self._health().connector_problem,
+            problem=self._health.connector_problem,
         )
         return self.dead_letters()
 

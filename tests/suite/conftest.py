@@ -16,7 +16,8 @@ from source import Source
 
 from cdc_workstation.availability import required
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import ChangeEvents, delete_topics, stack_connector
+from cdc_workstation.fixtures.connectors import StoppedConnectors
+from cdc_workstation.fixtures.kafka import ChangeEvents, stack_connector
 from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.settings import Settings, get_settings
 
@@ -172,7 +173,7 @@ def orders(captured: CapturedDatabase) -> CapturedTable:
 
 
 @pytest.fixture
-def failing_connector(connect_client: ConnectClient, kafka_bootstrap_servers: str) -> Iterator[str]:
+def failing_connector(connect_client: ConnectClient, stopped_connectors: StoppedConnectors) -> Iterator[str]:
     """The name of a connector whose task fails at its start: it must recover a schema history that does not exist.
 
     Its other settings, credentials included, are those of the stack's own connector.
@@ -190,5 +191,4 @@ def failing_connector(connect_client: ConnectClient, kafka_bootstrap_servers: st
         connect_client.put(name, config)
         yield name
     finally:
-        connect_client.remove(name)
-        delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
+        stopped_connectors.add(name)

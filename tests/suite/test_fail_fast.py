@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from captured import until
+from captured import CapturedDatabase, until
 
 from cdc_workstation.clients.capture import CaptureHealth
-from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.clients.connect import ConnectClient, ConnectorFailedError
 from cdc_workstation.clients.delta import CaptureError, DeltaReader
-from cdc_workstation.clients.pipeline import CdcPipeline
+from cdc_workstation.fixtures.kafka import ChangeEvents
 from cdc_workstation.fixtures.pipeline import PipelineFactory
 from cdc_workstation.settings import Settings
+from cdc_workstation.sink.canary import event
 
 pytestmark = pytest.mark.uses("databases")
 
@@ -31,13 +32,13 @@ def ends_soon() -> Iterator[pytest.ExceptionInfo[CaptureError]]:
 
 
 @pytest.fixture
-def stopped(cdc_pipeline: PipelineFactory) -> CdcPipeline:
-    """A table that the sink has stopped: a number became a text, which Delta cannot follow."""
-    table = cdc_pipeline("mysql", "id INT PRIMARY KEY, amount INT")
-    table.insert(id=1, amount=1)
-    table.wait_for_row(id=1)
-    table.execute(f"ALTER TABLE {table.table} MODIFY amount VARCHAR(10)")
-    return table
+def stopped(captured_mysql: CapturedDatabase) -> DeltaReader:
+    """A table that the sink has stopped, and for which there is no snapshot: its topic has no table in the database."""
+    table = captured_mysql.topic_only()
+    captured_mysql.produce(table, (None, event({"id": 1, "sent_ms": 10, "note": None}, 10)[1]))
+    table.wait_for({"id": 1, "sent_ms": 10, "note": None})
+    captured_mysql.produce(table, event({"id": 2, "sent_ms": 20, "note": None}, 20))
+    return DeltaReader(table.path, obstacle=table.problem)
 
 
 @pytest.mark.parametrize(
@@ -45,20 +46,18 @@ def stopped(cdc_pipeline: PipelineFactory) -> CdcPipeline:
     [
         lambda table: table.wait_for_row(id=2),
         lambda table: table.wait_for_no_row(id=1),
-        lambda table: table.wait_until_equal(),
+        lambda table: table.wait_until(lambda rows: len(rows) == 2),
     ],
-    ids=["wait_for_row", "wait_for_no_row", "wait_until_equal"],
+    ids=["wait_for_row", "wait_for_no_row", "wait_until"],
 )
 def test_wait_for_a_stopped_table_says_why_it_stopped(
-    stopped: CdcPipeline, wait: Callable[[CdcPipeline], object]
+    stopped: DeltaReader, wait: Callable[[DeltaReader], object]
 ) -> None:
-    stopped.insert(id=2, amount="two")
-
     with ends_soon() as failed:
         wait(stopped)
 
-    assert "the sink has stopped cdcdb." in str(failed.value)
-    assert "amount changed from INT to STRING" in str(failed.value)
+    assert "the sink has stopped cdcdb_test_" in str(failed.value)
+    assert "has a primary key now" in str(failed.value)
 
 
 def test_wait_says_why_the_connector_failed(
@@ -76,3 +75,15 @@ def test_wait_says_why_the_connector_failed(
     assert f"connector {failing_connector} is FAILED" in str(failed.value)
     assert "DebeziumException: " in str(failed.value)
     assert "\tat " not in str(failed.value)
+
+
+def test_wait_for_an_event_says_why_the_connector_failed(
+    change_events: Callable[..., ChangeEvents], failing_connector: str, stack_settings: Settings
+) -> None:
+    began = time.monotonic()
+    events = change_events("products", prefix=failing_connector, database=stack_settings.mysql_database)
+
+    with pytest.raises(ConnectorFailedError, match=f"connector {failing_connector} is FAILED.*DebeziumException: "):
+        events.next()
+
+    assert time.monotonic() - began < SOON

@@ -150,7 +150,9 @@ def test_changes_without_primary_key_are_appended_with_a_warning(captured: Captu
     table.execute("UPDATE {t} SET amount = 2")
     table.execute("DELETE FROM {t}")
 
-    until(lambda: len(table.delta_rows()) == 6, lambda: f"all changes: {table.delta_rows()}, {table.dead_letters()}")
+    table.until(
+        lambda: len(table.delta_rows()) == 6, lambda: f"all changes: {table.delta_rows()}, {table.dead_letters()}"
+    )
     found = sorted((one["_cdc_op"], one["amount"]) for one in table.arrow().to_pylist())
     assert found == [("c", 1), ("c", 1), ("d", 2), ("d", 2), ("u", 2), ("u", 2)]
     assert table.dead_letters() == []

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from captured import CapturedDatabase, CapturedTable, until
+from captured import CapturedDatabase, CapturedTable
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
@@ -18,7 +18,7 @@ TEXT = "日本語 ñ 𝄞 \\ ' \" \n"
 
 def arrived(table: CapturedTable) -> tuple[dict[str, object], pa.Schema]:
     """Return the row with id 1 and the columns' types once it, and a row of NULLs, are there."""
-    until(lambda: len(table.delta_rows()) == 2, lambda: f"two rows are in {table.label}: {table.dead_letters()}")
+    table.until(lambda: len(table.delta_rows()) == 2, lambda: f"two rows are in {table.label}: {table.dead_letters()}")
     row, empty = table.delta_rows()
     assert {value for name, value in empty.items() if name != "id"} == {None}
     return row, table.arrow().schema

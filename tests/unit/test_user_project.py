@@ -31,7 +31,13 @@ def test_page_installs_the_versions_of_the_stack(root: Path) -> None:
 
 def test_page_names_every_fixture_for_users(root: Path) -> None:
     page = (root / "docs/testing-your-pipeline.md").read_text()
-    plumbing = {"delta_run_directory", "dropped_tables", "dropped_pipelines", "kafka_bootstrap_servers"}
+    plumbing = {
+        "delta_run_directory",
+        "dropped_tables",
+        "dropped_pipelines",
+        "stopped_connectors",
+        "kafka_bootstrap_servers",
+    }
     plumbing |= {"alert_test_id", "mysql_parameters", "postgres_parameters"}
     sources = [*(root / "src/cdc_workstation/fixtures").glob("*.py"), root / "src/cdc_workstation/plugin.py"]
     fixtures = {

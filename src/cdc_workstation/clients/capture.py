@@ -11,7 +11,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient, ConnectError
 from cdc_workstation.clients.delta import DeltaReader
-from cdc_workstation.clients.sink import SinkClient, is_stopped
+from cdc_workstation.clients.sink import SinkClient, is_stopped, total
 from cdc_workstation.settings import Settings
 
 # One look must not hold up a wait for long.
@@ -35,6 +35,7 @@ class CaptureHealth:
         self._connector = connector
         self._table = table
         self._topic = topic
+        self._was_stopped = False
 
     def problem(self) -> str:
         """Say why no change arrives, with the innermost cause last; empty if changes may arrive."""
@@ -51,15 +52,21 @@ class CaptureHealth:
                 return ""
 
     def table_problem(self) -> str:
-        """Say why the sink has stopped the table; empty if it has not."""
+        """Say why the sink has stopped the table; empty if it has not, or if a snapshot may let it go on.
+
+        A sink that stops a table may ask for a snapshot of it a moment later: a table counts as stopped at the second
+        look only, and not while its first snapshot is on its way.
+        """
         if self._settings.delta_sink_url is None:
             return ""
         with SinkClient(self._settings.delta_sink_url, timeout=_TIMEOUT) as sink:
             try:
-                stopped = is_stopped(sink.metrics(), self._table)
+                metrics = sink.metrics()
             except requests.RequestException:
                 return ""
-        if not stopped:
+        was_stopped, self._was_stopped = self._was_stopped, is_stopped(metrics, self._table)
+        snapshots = total(metrics, "snapshot_due", table=self._table)
+        if not self._was_stopped or snapshots == 1 or (snapshots == 0 and not was_stopped):
             return ""
         return f"the sink has stopped {self._table}: {self.last_dead_letter() or 'its log says why'}"
 
@@ -84,6 +91,30 @@ class CaptureHealth:
             letters = reader.matching({"topic": self._topic})
             if letters:
                 return str(max(letters, key=lambda letter: letter["offset"])["detail"])
+        return ""
+
+
+def failure(client: ConnectClient, prefix: str, namespace: str, table: str) -> str:
+    """Say why the connector that captures a table has failed; empty if it has not, or if there is none.
+
+    Args:
+        client: Kafka Connect; one that does not answer is no failure.
+        prefix: how the connector's topics begin.
+        namespace: the table's database in MySQL, its schema in PostgreSQL.
+        table: the table's own name.
+    """
+    from cdc_workstation.verify.captured import TableName, connectors
+
+    try:
+        found = [
+            connector.name
+            for connector in sorted(connectors(client.configs()), key=lambda one: one.database)
+            if connector.prefix == prefix and connector.captures(TableName(connector.database, namespace, table))
+        ]
+        # A connector to PostgreSQL may take schemas of any name, MySQL's databases among them.
+        failed = [name for name in found[:1] if client.state(name) == "FAILED"]
+        return client.problem(failed[0]) if failed else ""
+    except (requests.RequestException, ConnectError):
         return ""
 
 

@@ -117,8 +117,9 @@ def _identity(row: Row, key: Sequence[str]) -> tuple[str, ...]:
 def _canonical(value: Any) -> str:
     """Return text that is the same for a key's value in the source and in Delta."""
     if isinstance(value, bool | Decimal):
-        value = Decimal(value).normalize()
-        return format(value, "f")
+        # Not `normalize`, which rounds to 28 digits and makes one key of two.
+        text = format(Decimal(value), "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, bytearray | memoryview | bytes):
         return bytes(value).hex()
     if isinstance(value, datetime):
