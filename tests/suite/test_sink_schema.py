@@ -1,14 +1,17 @@
-"""The source's columns change: the Delta table follows, or stops alone and says why."""
+"""The columns of the source change: the Delta table follows, takes a new snapshot, or stops and says why."""
 
 from __future__ import annotations
+
+import json
 
 import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
 from cdc_workstation.clients.prometheus import PrometheusClient
+from cdc_workstation.sink.canary import event
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
@@ -68,8 +71,8 @@ def test_renamed_column_keeps_its_values(orders: CapturedTable) -> None:
     orders.execute("UPDATE {t} SET buyer = 'Anna' WHERE id = 1")
 
     wanted = orders.rows()
-    until(lambda: len(orders.delta_rows()) == 3 and "buyer" in orders.delta_rows()[0], "the renamed column")
-    until(lambda: [{n: row[n] for n in wanted[0]} for row in orders.delta_rows()] == wanted, "the renamed rows")
+    orders.until(lambda: len(orders.delta_rows()) == 3 and "buyer" in orders.delta_rows()[0], "the renamed column")
+    orders.until(lambda: [{n: row[n] for n in wanted[0]} for row in orders.delta_rows()] == wanted, "the renamed rows")
 
 
 def test_dropped_column_keeps_its_values(orders: CapturedTable) -> None:
@@ -79,7 +82,7 @@ def test_dropped_column_keeps_its_values(orders: CapturedTable) -> None:
     orders.execute("ALTER TABLE {t} DROP COLUMN customer")
     orders.execute("INSERT INTO {t} VALUES (3, 3)")
 
-    until(lambda: len(orders.delta_rows()) == 3, "the row after the drop")
+    orders.until(lambda: len(orders.delta_rows()) == 3, "the row after the drop")
     assert [row["customer"] for row in orders.delta_rows()] == ["Ann", "Bob", None]
 
 
@@ -88,22 +91,34 @@ def test_column_dropped_and_added_again_starts_with_its_default(orders: Captured
     orders.settle()
     orders.execute("ALTER TABLE {t} DROP COLUMN customer")
     orders.execute("INSERT INTO {t} VALUES (3, 3)")
-    until(lambda: len(orders.delta_rows()) == 3, "the row after the drop")
+    orders.until(lambda: len(orders.delta_rows()) == 3, "the row after the drop")
 
     orders.execute("ALTER TABLE {t} ADD COLUMN customer VARCHAR(50) DEFAULT 'nobody'")
     orders.execute("INSERT INTO {t} VALUES (4, 4, 'Dan')")
 
     wanted = orders.rows()
-    until(lambda: [{n: row[n] for n in wanted[0]} for row in orders.delta_rows()] == wanted, "the rows of now")
+    orders.until(lambda: [{n: row[n] for n in wanted[0]} for row in orders.delta_rows()] == wanted, "the rows of now")
 
 
-def make_incompatible(table: CapturedTable) -> None:
-    """Turn a number into text, which is no widening, and change rows before and afterwards."""
-    change = "MODIFY total VARCHAR(20)" if table.database.kind == "mysql" else "ALTER total TYPE VARCHAR(20)"
-    table.execute("INSERT INTO {t} VALUES (2, 'Bob', 2)")
-    table.execute(f"ALTER TABLE {{t}} {change}")
-    table.execute("INSERT INTO {t} VALUES (3, 'Cid', 'three')")
-    table.execute("UPDATE {t} SET total = 'one' WHERE id = 1")
+def test_incompatible_change_is_followed_by_a_snapshot_of_that_table(orders: CapturedTable) -> None:
+    # A number becomes a text, which is no widening.
+    change = "MODIFY total VARCHAR(20)" if orders.database.kind == "mysql" else "ALTER total TYPE VARCHAR(20)"
+    other = orders.database.table("id INT PRIMARY KEY", "other")
+    other.execute("INSERT INTO {t} VALUES (1)")
+    orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1), (2, 'Bob', 2)")
+    orders.settle()
+
+    orders.execute(f"ALTER TABLE {{t}} {change}")
+    orders.execute("INSERT INTO {t} VALUES (3, 'Cid', 'three')")
+    orders.execute("UPDATE {t} SET total = 'one' WHERE id = 1")
+    other.execute("INSERT INTO {t} VALUES (2)")
+
+    assert [str(row["total"]) for row in orders.settle()] == ["one", "2.00", "three"]
+    assert orders.arrow().schema.field("total").type == pa.string()
+    until(lambda: orders.metric("table_stopped") == 0, "the table goes on")
+    # The other one took no part in it.
+    other.settle()
+    assert {row["_cdc_op"] for row in other.arrow().to_pylist()} == {"c"}
 
 
 def firing(client: PrometheusClient, alert: str, table: CapturedTable) -> bool:
@@ -111,51 +126,47 @@ def firing(client: PrometheusClient, alert: str, table: CapturedTable) -> bool:
     return any(one["state"] == "firing" for one in client.alerts(alert, table=table.label))
 
 
-def test_incompatible_change_stops_only_that_table_and_is_reported(
-    orders: CapturedTable, prometheus_client: PrometheusClient
+def incompatible(key: int, position: int) -> tuple[bytes, bytes]:
+    """A change event in which a number of the events before is a text."""
+    identity, value = event({"id": key, "sent_ms": str(position), "note": None}, position)
+    envelope = json.loads(value)
+    for image in envelope["schema"]["fields"][:2]:
+        image["fields"][1]["type"] = "string"
+    return identity, json.dumps(envelope).encode()
+
+
+def test_stopped_table_is_reported_until_it_is_repaired(
+    captured_mysql: CapturedDatabase, prometheus_client: PrometheusClient
 ) -> None:
-    other = orders.database.table("id INT PRIMARY KEY", "other")
-    orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1)")
+    # Without a table in the database no snapshot comes.
+    table = captured_mysql.topic_only()
+    captured_mysql.produce(table, event({"id": 1, "sent_ms": 10, "note": None}, 10))
     # An increase is seen by those who have seen the counter before.
-    counter = f'cdc_sink_dead_lettered_rows_total{{table="{orders.label}"}}'
+    counter = f'cdc_sink_dead_lettered_rows_total{{table="{table.label}"}}'
     until(lambda: prometheus_client.query(counter), "the counter is scraped")
-    make_incompatible(orders)
-    dead = orders.wait_for_dead_letters(2)
-    other.execute("INSERT INTO {t} VALUES (1)")
-    other.settle()
 
+    captured_mysql.produce(table, event({"id": 2, "sent_ms": 20, "note": None}, 20), incompatible(3, 30))
+
+    [dead] = table.wait_for_dead_letters(1)
+    assert dead["reason"] == "stopped"
+    assert "sent_ms changed from BIGINT to STRING" in dead["detail"]
+    assert b'"30"' in dead["value"]
     # What came before the change was applied.
-    assert [(row["id"], str(row["total"])) for row in orders.delta_rows()] == [(1, "1.00"), (2, "2.00")]
-    assert {row["reason"] for row in dead} == {"stopped"}
-    assert "total changed from DECIMAL(10,2) to STRING" in dead[0]["detail"]
-    assert b"three" in dead[0]["value"]
-    until(lambda: orders.metric("table_stopped") == 1, "the table has stopped")
+    assert [row["id"] for row in table.delta_rows()] == [1, 2]
+    until(lambda: table.metric("table_stopped") == 1, "the table has stopped")
     for alert in ("SinkTableStopped", "DataIntegrityFailure"):
-        until(lambda name=alert: firing(prometheus_client, name, orders), f"{alert} fires")
-    assert not prometheus_client.alerts("SinkTableStopped", table=other.label)
-
-
-def test_stopped_table_goes_on_once_it_is_repaired(orders: CapturedTable) -> None:
-    orders.execute("INSERT INTO {t} VALUES (1, 'Ann', 1)")
-    orders.settle()
-    make_incompatible(orders)
-    orders.wait_for_dead_letters(2)
-    until(lambda: orders.metric("table_stopped") == 1, "the table stopped")
+        until(lambda name=alert: firing(prometheus_client, name, table), f"{alert} fires")
 
     # What docs/sink.md says: give the column the type that the source has now.
-    table = DeltaTable(str(orders.path))
-    rows = table.to_pyarrow_table()
-    place = rows.schema.get_field_index("total")
-    write_deltalake(
-        table,
-        rows.set_column(place, "total", rows["total"].cast(pa.string())),
-        mode="overwrite",
-        schema_mode="overwrite",
-    )
-    orders.execute("INSERT INTO {t} VALUES (4, 'Dee', 'four')")
+    delta = table.delta()
+    rows = delta.to_pyarrow_table()
+    place = rows.schema.get_field_index("sent_ms")
+    text = rows["sent_ms"].cast(pa.string())
+    write_deltalake(delta, rows.set_column(place, "sent_ms", text), mode="overwrite", schema_mode="overwrite")
+    captured_mysql.produce(table, incompatible(4, 40))
 
-    until(lambda: [row["total"] for row in orders.delta_rows()] == ["one", "2.00", "three", "four"], "all changes")
-    until(lambda: orders.metric("table_stopped") == 0, "the table goes on")
+    until(lambda: [row["sent_ms"] for row in table.delta_rows()] == ["10", "20", "30", "40"], "all changes are there")
+    until(lambda: table.metric("table_stopped") == 0, "the table goes on")
 
 
 def test_column_names_that_parquet_does_not_take(
@@ -171,4 +182,4 @@ def test_column_names_that_parquet_does_not_take(
         found = spark_connect_session.sql(f"SELECT id, `net (EUR)`, `a b` FROM delta.`{table.path}`").collect()
         return [tuple(one) for one in found] == [(1, 2, 3)]
 
-    until(row, "the row")
+    table.until(row, "the row")
