@@ -89,3 +89,13 @@ def test_every_kind_of_difference_is_told() -> None:
 
 def test_only_the_first_lines_are_shown() -> None:
     assert shown([str(number) for number in range(7)]) == "\n  0\n  1\n  2\n  3\n  4\n  and 2 more"
+
+
+def test_keys_of_many_digits_stay_apart() -> None:
+    keys = [Decimal("12345678901234567890123456789012345671"), Decimal("12345678901234567890123456789012345672")]
+    rows = [{"id": key, "v": number} for number, key in enumerate(keys)]
+
+    assert differences(rows, rows[::-1], ["id"]) == []
+    assert differences(rows, rows[:1], ["id"]) == [
+        "(id=Decimal('12345678901234567890123456789012345672')) is missing in Delta"
+    ]
