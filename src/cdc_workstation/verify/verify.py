@@ -105,7 +105,7 @@ class Verifier:
             timeout: seconds that changes may take until they are in Delta.
             max_rows: leave out tables that have more rows, in the source or in Delta.
             budget: seconds that reading all tables may take; those left then are left out.
-        named: whether somebody asked for these tables by name: one without a key is then no success.
+            named: whether a person named the tables; one without a key then counts as not compared.
         """
         results: list[TableResult] = []
         open_: list[TableComparison] = []
