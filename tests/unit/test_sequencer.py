@@ -499,6 +499,28 @@ def test_another_primary_key_stops_the_table_until_a_snapshot(table: ModelTable)
     assert table.values() == [3, 4, 6]
 
 
+def test_what_waits_for_a_snapshot_that_is_asked_for_is_no_dead_letter() -> None:
+    table = ModelTable(asks_for_snapshots=True)
+    place = {"db": "elsewhere", "table": "journal"}
+    table.apply(change(0, 1, **place), keyed_by(change(1, 2, "u", **place), "sent_ms"), change(2, 3, **place))
+    assert table.sequencer.waits_for_snapshot
+    assert table.sequencer.collection == "elsewhere.journal"
+    table.apply(change(3, 4, **place))
+    assert (table.values(), table.dead) == ([0], [])
+
+    table.apply(change(4, 7, "r", snapshot="last", at=90, **place))
+    assert table.stopped is None
+    assert table.values() == [4]
+
+
+def test_stopped_table_whose_source_is_not_known_waits_for_no_snapshot() -> None:
+    table = ModelTable(asks_for_snapshots=True)
+    table.apply(change(0, 1), keyed_by(change(1, 2, "u"), "sent_ms"))
+
+    assert not table.sequencer.waits_for_snapshot
+    assert table.dead == [(1, "stopped")]
+
+
 # What DDL and snapshots of empty tables say
 
 

@@ -51,6 +51,7 @@ class Applier:
             topic,
             without_key=settings.without_key,
             delete_missing=settings.delete_missing,
+            asks_for_snapshots=settings.resnapshot,
         )
         self.applied: dict[int, int] = {}
         """Partition to the offset behind the last record that needs nothing more, committed or without effect."""

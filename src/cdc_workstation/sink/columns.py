@@ -34,6 +34,7 @@ _UNAVAILABLE_OTHERS = (
     [UNAVAILABLE],
     [_UNAVAILABLE_TEXTS[1]],
     list(UNAVAILABLE.encode()),
+    [bit == "1" for byte in UNAVAILABLE.encode() for bit in f"{byte:08b}"],
     {UNAVAILABLE: UNAVAILABLE},
 )
 # What an event's bytes contain if one of its values was left out: to ask each value of each event would cost more.
@@ -41,6 +42,9 @@ UNAVAILABLE_BYTES = (
     UNAVAILABLE.encode(),
     base64.b64encode(UNAVAILABLE.encode()),
     ",".join(str(byte) for byte in UNAVAILABLE.encode()[:8]).encode(),
+    # Arrays of numbers with a point, and of truth values.
+    b"[95.",
+    b"[false,true,false,true,true,true,true,true,",
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS_PER_DAY = 86_400_000_000

@@ -201,9 +201,7 @@ class DeltaRsWriter:
 
     def delete_older(self, position: Position | None, info: CommitInfo) -> None:
         """Delete rows."""
-        self._table.delete(
-            is_older(position), commit_properties=_properties(info), post_commithook_properties=NO_HOOKS
-        )
+        self._table.delete(is_older(position), commit_properties=_properties(info), post_commithook_properties=NO_HOOKS)
         self._files.committed()
 
     # Files

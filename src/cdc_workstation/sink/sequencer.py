@@ -42,6 +42,8 @@ class Sequencer:
         topic: the topic's name.
         without_key: what a table without primary key gets, `append` or `stop`.
         delete_missing: whether a complete snapshot deletes the rows that it did not read.
+        asks_for_snapshots: whether somebody asks for a snapshot of a table that has stopped and recovers by one: what
+            comes until then is in that, and no dead letter.
         transaction_interval: every how many commits one carries Delta's own transaction.
     """
 
@@ -51,12 +53,14 @@ class Sequencer:
         *,
         without_key: Literal["append", "stop"] = "append",
         delete_missing: bool = True,
+        asks_for_snapshots: bool = False,
         transaction_interval: int = 50,
     ) -> None:
         self.topic = topic
         self.stopped: StoppedError | None = None
         self.connector = self.collection = ""
         """Who wrote the newest event, and the table as the source names it; empty before the first."""
+        self._asks_for_snapshots = asks_for_snapshots
         self._table = Table()
         self._planner = Planner(self._table, without_key, delete_missing, transaction_interval)
         self._decoder = Decoder()
@@ -153,6 +157,11 @@ class Sequencer:
         self.stopped = error
         return Stopped(error)
 
+    @property
+    def waits_for_snapshot(self) -> bool:
+        """Whether the table has stopped, and goes on with a snapshot that somebody asks for."""
+        return self._asks_for_snapshots and self.stopped is not None and self.stopped.recovers and self.collection != ""
+
     def lost(self) -> StoppedError | None:
         """Return why the table must stop because Kafka lost records that were never applied, `None` if it did not.
 
@@ -236,7 +245,7 @@ class Sequencer:
                     yield self.stop(stopped)
         if self.stopped is None:
             yield from self._commits(partition, events, dead, records[-1].offset)
-        if self.stopped is not None:
+        if self.stopped is not None and not self.waits_for_snapshot:
             known = {one.record.offset for one in dead}
             reached = max(applied, self.state.offsets.get(partition, -1) if self.state else -1)
             dead += [
@@ -306,6 +315,8 @@ class Sequencer:
         self._before[partition] = found
         if self.stopped is not None:
             if not (self.stopped.recovers and found.begins):
+                if self.waits_for_snapshot:
+                    return
                 raise MalformedError("stopped", str(self.stopped))
             self.stopped = None
             yield Recovered()

@@ -223,7 +223,7 @@ class Watcher:
                 source = self._sources.get(sequencer.connector)
                 if stopped is None:
                     self._control.runs(name)
-                elif stopped.recovers and source is not None and sequencer.collection and self.is_table(name):
+                elif sequencer.waits_for_snapshot and source is not None and self.is_table(name):
                     self._control.stopped(source, name, sequencer.collection, str(stopped))
             due = self._control.due(time.monotonic(), self._reflected)
             due = [request for request in due if self.is_table(request.topic)]
