@@ -204,6 +204,82 @@ class Capture(RuleBasedStateMachine):
         assert rows == self.source
 
 
+class CaptureWithoutKey(RuleBasedStateMachine):
+    """The same for a table without primary key: each change is appended once, and a snapshot begins again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[Record] = []
+        self.changes: list[int] = []
+        self.at = 0
+        self.next = 0
+        self.streamed_from = 0
+        self.table = ModelTable()
+
+    def append(self, record: Record) -> None:
+        self.log.append(record._replace(key=None, offset=len(self.log)))
+
+    @rule(op=st.sampled_from("cud"))
+    def write(self, op: str) -> None:
+        self.at += BINLOG_STEP
+        self.changes.append(self.at)
+        self.append(_numbered(change(0, 1, op, at=self.at), self.at))
+
+    @rule()
+    def truncate(self) -> None:
+        self.at += BINLOG_STEP
+        self.changes.clear()
+        self.append(change(0, 1, "t", at=self.at))
+
+    @rule(rows=st.integers(1, 3), sent=st.integers(0, 2))
+    def snapshot(self, rows: int, sent: int) -> None:
+        """Read all rows, or the first few until the connector is killed; then it begins again."""
+        self.at += BINLOG_STEP
+        self.changes = [self.at + place for place in range(rows)]
+        for count in (sent if sent < rows else 0, rows):
+            for place, number in enumerate(self.changes[:count]):
+                mark = "last" if place == rows - 1 else "first" if place == 0 else "true"
+                self.append(_numbered(change(0, 1, "r", at=self.at, snapshot=mark), number))
+        self.streamed_from = len(self.log)
+
+    @precondition(lambda self: len(self.log) > self.streamed_from)
+    @rule(back=st.integers(1, 4))
+    def repeat(self, back: int) -> None:
+        """The connector was killed before it stored how far it had come."""
+        for record in self.log[self.streamed_from :][-back:]:
+            self.append(record)
+
+    @rule(count=st.integers(1, 8))
+    def read(self, count: int) -> None:
+        batch = self.log[self.next : self.next + count]
+        if batch:
+            self.table.apply(*batch)
+            self.next += len(batch)
+
+    @rule(count=st.integers(1, 8), steps=st.integers(1, 4))
+    def crash_while_reading(self, count: int, steps: int) -> None:
+        batch = self.log[self.next : self.next + count]
+        if batch:
+            for number, _ in enumerate(self.table.stepwise(*batch), 1):
+                if number == steps:
+                    break
+        self.restart()
+
+    @rule()
+    def restart(self) -> None:
+        self.next = self.table.restart()[0]
+
+    @rule()
+    def open_again(self) -> None:
+        self.next = self.table.open()[0]
+
+    @invariant()
+    def each_change_is_there_once(self) -> None:
+        assert self.table.stopped is None
+        if self.next == len(self.log):
+            assert self.table.values() == self.changes
+
+
 def _numbered(record: Record, number: int) -> Record:
     """Return the change with another value in its column."""
     assert record.value is not None
@@ -214,11 +290,14 @@ def _numbered(record: Record, number: int) -> Record:
     return record._replace(topic=TOPIC, value=json.dumps(envelope, separators=(",", ":")).encode())
 
 
-TestCapture = Capture.TestCase
-TestCapture.settings = settings(
+SETTINGS = settings(
     max_examples=60,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestCapture = Capture.TestCase
+TestCapture.settings = SETTINGS
+TestCaptureWithoutKey = CaptureWithoutKey.TestCase
+TestCaptureWithoutKey.settings = SETTINGS
