@@ -42,16 +42,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that need a classic driver, and one all exclusive tests.
+    """Let one worker run all tests with a classic driver, one those with a Connect session, one all exclusive tests.
 
-    Each driver has a JVM, and executors that others would wait for. Exclusive tests on one worker make the others wait
-    once, and at the start, when no other test is running: xdist distributes groups first.
+    Each driver has a JVM, and executors that others would wait for; each process with a session loads Spark. Exclusive
+    tests on one worker make the others wait once, and at the start: xdist distributes groups first.
     """
     for item in items:
-        if "spark_session" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "spark_session" in fixtures:
             item.add_marker(pytest.mark.xdist_group("driver"))
         elif is_exclusive(item):
             item.add_marker(pytest.mark.xdist_group("exclusive"))
+        elif "spark_connect_session" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("connect"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

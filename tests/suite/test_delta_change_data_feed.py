@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
     from cdc_workstation.fixtures.spark import DeltaTableLocation
 
-# One worker runs them, so that they share a table.
-pytestmark = [pytest.mark.uses(), pytest.mark.xdist_group("delta-change-data-feed")]
+pytestmark = pytest.mark.uses()
 
 # (kind of change, id, quantity, version of the commit)
 Change = tuple[str, int, int, int]

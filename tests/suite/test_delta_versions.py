@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from cdc_workstation.fixtures.spark import DeltaTableLocation
 
 
-# One worker runs them, so that they share a table.
-pytestmark = [pytest.mark.uses(), pytest.mark.xdist_group("delta-versions")]
+pytestmark = pytest.mark.uses()
 
 
 def write_versions(spark: SparkSession, table: DeltaTableLocation) -> DeltaTableLocation:
