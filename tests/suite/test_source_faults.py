@@ -1,0 +1,197 @@
+"""What one statement, name or value must not do to the capture of the others, and what connectors tell besides rows."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from captured import CapturedDatabase, until
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvents
+from cdc_workstation.sink.events import Record
+from cdc_workstation.sink.source_changes import TableChange, table_changes, topic_name
+
+pytestmark = pytest.mark.uses("databases")
+
+DDL_TOPICS = {"mysql": TOPIC_PREFIX, "postgres": f"{TOPIC_PREFIX}.message"}
+
+
+class Changes:
+    """What the connectors tell about the tables of one database from now on."""
+
+    def __init__(self, database: CapturedDatabase) -> None:
+        self._namespace = database.name
+        self._found: list[TableChange] = []
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": database.settings.kafka_bootstrap_servers,
+                "group.id": f"test-{uuid4()}",
+                "enable.auto.commit": False,
+                "log_level": 2,
+            }
+        )
+        topics = [DDL_TOPICS[database.kind], f"debezium_notifications_{database.kind}"]
+        ends = [self._consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)[1] for topic in topics]
+        self._consumer.assign([TopicPartition(topic, 0, end) for topic, end in zip(topics, ends, strict=True)])
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._consumer.close()
+
+    def kinds(self, table: str) -> list[str]:
+        """The kinds of changes of a table that came so far."""
+        while (message := self._consumer.poll(0.05)) is not None:
+            if message.error() is None and message.value() is not None:
+                record = Record(
+                    str(message.topic()),
+                    0,
+                    int(message.offset() or 0),
+                    message.timestamp()[1],
+                    None,
+                    bytes(message.value() or b""),
+                    tuple((name, value) for name, value in message.headers() or [] if isinstance(value, bytes)),
+                )
+                self._found += [one for one in table_changes(record) if one.namespace == self._namespace]
+        return [change.kind for change in self._found if change.table == table]
+
+    def wait_for(self, table: str, *kinds: str) -> list[TableChange]:
+        """Wait until just these changes of a table came; return them."""
+        wanted = list(kinds)
+        until(lambda: self.kinds(table)[: len(wanted)] == wanted, lambda: f"{table}: {self.kinds(table)}, not {wanted}")
+        return [change for change in self._found if change.table == table]
+
+
+@contextmanager
+def told(database: CapturedDatabase) -> Iterator[Changes]:
+    """Read what the connectors tell about a database."""
+    changes = Changes(database)
+    try:
+        yield changes
+    finally:
+        changes.close()
+
+
+def first_row(events: ChangeEvents, key: int) -> dict[str, Any]:
+    """Wait for the row with a key; return it."""
+    row: dict[str, Any] = events.next(where=lambda event: not event.is_tombstone and event.row["id"] == key).row
+    return row
+
+
+def test_columns_named_like_keywords_are_captured(
+    captured_mysql: CapturedDatabase, change_events: Callable[..., ChangeEvents]
+) -> None:
+    events = change_events("links", database=captured_mysql.name, from_beginning=True)
+    captured_mysql.execute(f"CREATE TABLE {captured_mysql.name}.links (id INT PRIMARY KEY, url VARCHAR(9), `rank` INT)")
+    captured_mysql.execute(f"INSERT INTO {captured_mysql.name}.links VALUES (1, 'here', 2)")
+    assert first_row(events, 1) == {"id": 1, "url": "here", "rank": 2}
+
+
+def test_columns_that_exchange_names_are_captured(
+    captured_mysql: CapturedDatabase, change_events: Callable[..., ChangeEvents]
+) -> None:
+    name = f"{captured_mysql.name}.swap"
+    events = change_events("swap", database=captured_mysql.name, from_beginning=True)
+    captured_mysql.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, a INT, b INT)")
+    captured_mysql.execute(f"ALTER TABLE {name} RENAME COLUMN a TO b, RENAME COLUMN b TO a")
+    captured_mysql.execute(f"INSERT INTO {name} (id, a, b) VALUES (1, 10, 20)")
+    assert first_row(events, 1) == {"id": 1, "b": 20, "a": 10}
+
+
+def test_tables_with_similar_names_have_topics_of_their_own(
+    captured: CapturedDatabase, change_events: Callable[..., ChangeEvents]
+) -> None:
+    quote = "`" if captured.kind == "mysql" else '"'
+    names = ["k.v", "k_v", "k v", "Ключ"]
+    for key, name in enumerate(names):
+        captured.execute(f"CREATE TABLE {captured.name}.{quote}{name}{quote} (id INT PRIMARY KEY)")
+        captured.execute(f"INSERT INTO {captured.name}.{quote}{name}{quote} VALUES ({key})")
+    for key, name in enumerate(names):
+        topic = topic_name(TOPIC_PREFIX, captured.name, name)
+        assert change_events(topic=topic, from_beginning=True).next().row == {"id": key}
+
+
+def test_ddl_is_told(captured: CapturedDatabase) -> None:
+    with told(captured) as changes:
+        captured.execute(f"CREATE TABLE {captured.name}.a (id INT PRIMARY KEY, v INT)")
+        captured.execute(f"ALTER TABLE {captured.name}.a ADD COLUMN w INT")
+        captured.execute(f"ALTER TABLE {captured.name}.a RENAME COLUMN w TO x")
+        target = f"{captured.name}.b" if captured.kind == "mysql" else "b"
+        captured.execute(f"ALTER TABLE {captured.name}.a RENAME TO {target}")
+        captured.execute(f"DROP TABLE {captured.name}.b")
+        first = changes.wait_for("a", "created", "altered", "rows_changed", "dropped")
+        second = changes.wait_for("b", "replaced", "dropped")
+    positions = [change.position for change in [*first, *second] if change.position is not None]
+    assert positions == sorted(positions)
+    assert len(positions) == 6
+
+
+def test_rolled_back_ddl_is_not_told(captured_postgres: CapturedDatabase) -> None:
+    with told(captured_postgres) as changes:
+        name = captured_postgres.name
+        captured_postgres.execute(
+            f"DO $$ BEGIN CREATE TABLE {name}.gone (id INT); RAISE 'no'; EXCEPTION WHEN others THEN NULL; END $$"
+        )
+        captured_postgres.execute(f"CREATE TABLE {name}.there (id INT)")
+        changes.wait_for("there", "created")
+        assert changes.kinds("gone") == []
+
+
+def test_snapshot_of_an_empty_table_is_told(captured: CapturedDatabase) -> None:
+    with told(captured) as changes:
+        captured.execute(f"CREATE TABLE {captured.name}.bare (id INT PRIMARY KEY)")
+        changes.wait_for("bare", "created")
+        began = time.time()
+        request = {
+            "id": str(uuid4()),
+            "type": "execute-snapshot",
+            "data": {"type": "blocking", "data-collections": [re.escape(f"{captured.name}.bare")]},
+        }
+        producer = Producer({"bootstrap.servers": captured.settings.kafka_bootstrap_servers, "log_level": 2})
+        producer.produce(f"debezium_signals_{captured.kind}", json.dumps(request), TOPIC_PREFIX)
+        assert producer.flush(30) == 0
+        until(lambda: "snapshot_empty" in changes.kinds("bare"), lambda: f"bare: {changes.kinds('bare')}")
+        found = changes.wait_for("bare", "created")
+    assert "dropped" not in [change.kind for change in found]
+    [empty] = [change for change in found if change.kind == "snapshot_empty"]
+    assert empty.position is not None
+    assert found[0].position is not None
+    assert empty.position > found[0].position
+    assert empty.timestamp_ms >= began * 1000 - 1000
+
+
+def test_number_that_cannot_be_represented_is_null(
+    captured_postgres: CapturedDatabase, change_events: Callable[..., ChangeEvents]
+) -> None:
+    events = change_events("numbers", database=captured_postgres.name, from_beginning=True)
+    name = f"{captured_postgres.name}.numbers"
+    captured_postgres.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, n NUMERIC NOT NULL, m NUMERIC(10,2) NOT NULL)")
+    captured_postgres.execute(f"INSERT INTO {name} VALUES (1, 'NaN', 'NaN'), (2, 'Infinity', 1.25)")
+    assert first_row(events, 1) == {"id": 1, "n": None, "m": None}
+    assert float(first_row(events, 2)["m"]) == 1.25
+
+
+def test_zero_date_is_null(captured_mysql: CapturedDatabase, change_events: Callable[..., ChangeEvents]) -> None:
+    events = change_events("days", database=captured_mysql.name, from_beginning=True)
+    name = f"{captured_mysql.name}.days"
+    captured_mysql.execute("SET SESSION sql_mode = ''")
+    captured_mysql.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, d DATE NOT NULL, t DATETIME NOT NULL)")
+    captured_mysql.execute(f"INSERT INTO {name} VALUES (1, '0000-00-00', '2024-00-01 00:00:00')")
+    assert first_row(events, 1) == {"id": 1, "d": None, "t": None}
+
+
+def test_rolled_back_xa_transaction_asks_for_a_snapshot(captured_mysql: CapturedDatabase) -> None:
+    name, xid = f"{captured_mysql.name}.xa", f"'{captured_mysql.name}'"
+    with told(captured_mysql) as changes:
+        captured_mysql.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
+        captured_mysql.execute(f"XA START {xid}")
+        captured_mysql.execute(f"INSERT INTO {name} VALUES (1)")
+        for statement in ("END", "PREPARE", "ROLLBACK"):
+            captured_mysql.execute(f"XA {statement} {xid}")
+        changes.wait_for("xa", "created", "rows_changed")
