@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from sink_model import (
     ModelTable,
@@ -14,7 +16,7 @@ from sink_model import (
     without_key,
 )
 
-from cdc_workstation.sink.events import Position
+from cdc_workstation.sink.events import Position, Record
 from cdc_workstation.sink.steps import Commit, DeleteOlder, StoppedError
 
 
@@ -382,14 +384,14 @@ def test_topic_whose_beginning_is_lost_needs_a_snapshot() -> None:
     assert table.state is None
     assert table.dead == [(5, "stopped"), (6, "stopped")]
 
-    table.apply(change(7, 1, "r", snapshot="first"), change(8, 2, "r", snapshot="last"))
+    table.apply(change(7, 1, "r", at=90, snapshot="first"), change(8, 2, "r", at=90, snapshot="last"))
     assert table.stopped is None
     assert table.values() == [7, 8]
 
 
 def test_topic_whose_beginning_is_lost_may_begin_with_a_snapshot() -> None:
     table = ModelTable({0: 7})
-    table.apply(change(7, 1, "r", snapshot="first"), change(8, 2, "r", snapshot="last"))
+    table.apply(change(7, 1, "r", at=90, snapshot="first"), change(8, 2, "r", at=90, snapshot="last"))
 
     assert table.stopped is None
     assert table.values() == [7, 8]
@@ -519,6 +521,29 @@ def test_stopped_table_whose_source_is_not_known_waits_for_no_snapshot() -> None
 
     assert not table.sequencer.waits_for_snapshot
     assert table.dead == [(1, "stopped")]
+
+
+@pytest.mark.parametrize(
+    ("before", "stops", "after"),
+    [
+        (change(0, 1), keyed_by(change(1, 2, "u"), "sent_ms"), lambda record: keyed_by(record, "sent_ms")),
+        (change(0, 1), retyped(change(1, 2)), retyped),
+        (without_key(change(0, 1)), change(1, 2), lambda record: record),
+    ],
+    ids=["another key", "another type", "a first key"],
+)
+def test_snapshot_repairs_what_stopped_the_table_in_its_batch(
+    table: ModelTable, before: Record, stops: Record, after: Callable[[Record], Record]
+) -> None:
+    """As after the sink was down for a while."""
+    table.apply(before)
+
+    snapshot = [change(2, 7, "r", at=90, snapshot="first"), change(3, 8, "r", at=90, snapshot="last")]
+    table.apply(stops, *map(after, snapshot))
+
+    assert table.stopped is None
+    assert table.recovered == 1
+    assert table.values() == [2, 3]
 
 
 # What DDL and snapshots of empty tables say

@@ -233,7 +233,7 @@ class Sequencer:
                 self._before.pop(partition, None)
             due = record.offset + 1
             try:
-                yield from self._take(self._decoder.decode(record), events)
+                yield from self._take(self._decoder.decode(record), events, dead)
             except MalformedError as malformed:
                 # The tombstone of a row without key has nothing at all, and says nothing.
                 if malformed.reason != "empty" or (self.state is not None and self.state.keyed):
@@ -292,7 +292,7 @@ class Sequencer:
                 return None
         return None
 
-    def _take(self, found: Event | Tombstone, events: list[Event]) -> Iterator[Step]:
+    def _take(self, found: Event | Tombstone, events: list[Event], dead: list[DeadLetter]) -> Iterator[Step]:
         """Decide whether a decoded record counts, and turn lone tombstones into deletes."""
         partition, offset = found.record.partition, found.record.offset
         first = partition not in self._before
@@ -309,6 +309,10 @@ class Sequencer:
             return
         self.connector, self.collection = found.connector, found.collection
         found.begins = self._begins_snapshot(found)
+        if found.begins and events:
+            # If the table cannot take what came before, the snapshot repairs that.
+            yield from self._commits(partition, list(events), dead)
+            events.clear()
         if found.op != "r":
             order = before.position.order if before is not None else high.order if high is not None else 0
             found.position = found.position.after(order)
