@@ -75,6 +75,8 @@ class Table(BaseModel):
 
     name: str
     stopped: bool = False
+    trouble: str = ""
+    """What else keeps it from being equal to its source."""
     applied: int = 0
     dead: int = 0
     lag: float | None = None
@@ -84,12 +86,12 @@ class Table(BaseModel):
     @property
     def health(self) -> State:
         """Whether it takes changes, and has taken all."""
-        return "bad" if self.stopped else "busy" if self.behind else "good"
+        return "bad" if self.stopped or self.trouble else "busy" if self.behind else "good"
 
     @property
     def word(self) -> str:
         """The state in the words of `make status`."""
-        return "stopped" if self.stopped else "behind" if self.behind else "in step"
+        return "stopped" if self.stopped else self.trouble or ("behind" if self.behind else "in step")
 
 
 class ConnectorLag(BaseModel):

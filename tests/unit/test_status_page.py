@@ -110,6 +110,22 @@ def test_all_is_well() -> None:
     assert "61.0 s" in page
 
 
+def test_table_says_what_keeps_it_from_its_source() -> None:
+    [waits, drifts, behind] = status(
+        tables=[
+            {"name": "a", "trouble": "waits for a snapshot"},
+            {"name": "b", "trouble": "drift: +3 rows", "behind": 1},
+            {"name": "c", "behind": 1},
+        ]
+    ).tables
+
+    assert [(one.word, one.health) for one in (waits, drifts, behind)] == [
+        ("waits for a snapshot", "bad"),
+        ("drift: +3 rows", "bad"),
+        ("behind", "busy"),
+    ]
+
+
 def test_names_of_tables_are_text_and_not_markup() -> None:
     table = {"name": "<script>alert(1)</script>", "lag": 0.1}
 

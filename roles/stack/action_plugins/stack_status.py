@@ -121,7 +121,7 @@ class ActionModule(ActionBase):
             "Delta table",
             "state",
             "applied",
-            "set aside",
+            "dead letters",
             "lag",
             "offsets behind",
             "version",
@@ -131,9 +131,10 @@ class ActionModule(ActionBase):
         for column in shown.columns[2:]:
             column.justify = "right"
         for table in tables:
+            trouble = "stopped" if table["stopped"] else table["trouble"]
             shown.add_row(
                 table["name"],
-                "[red]stopped[/]" if table["stopped"] else "[green]in step[/]" if not table["behind"] else "behind",
+                f"[red]{trouble}[/]" if trouble else "behind" if table["behind"] else "[green]in step[/]",
                 str(table["applied"]),
                 str(table["dead"]),
                 # Of the last change that was applied; there may have been none since the sink started.

@@ -42,8 +42,9 @@ connectors:
   returned: always
 tables:
   description: >-
-    Of each table that the Delta sink applies changes to: name, whether it takes changes, changes applied and events set
-    aside since the sink started, lag in seconds and in offsets, version of the last commit.
+    Of each table that the Delta sink applies changes to: name, whether it takes changes, what else keeps it from being
+    equal to its source, changes applied and dead letters since the sink started, lag in seconds and in offsets, version
+    of the last commit.
   type: list
   elements: dict
   returned: always
@@ -72,7 +73,7 @@ TABLE_RATE_HISTORY = "sum by (table) (rate(cdc_sink_rows_applied_total[1m]))"
 ALERT_HISTORY = "ALERTS"
 
 # A line of Prometheus' text format, of a metric that the Delta sink has for each table.
-SAMPLE = re.compile(r'^cdc_sink_(\w+)\{(?=[^}]*table="([^"]+)")[^}]*\} (\S+)$', re.MULTILINE)
+SAMPLE = re.compile(r'^cdc_(?:sink_)?(\w+)\{(?=[^}]*table="([^"]+)")[^}]*\} (\S+)$', re.MULTILINE)
 # The sink's own row, which shows that it works.
 CANARY = "_cdc.canary"
 
@@ -186,6 +187,16 @@ def connectors(debezium, prometheus):
     return found
 
 
+def trouble(samples):
+    """Return in a word what keeps a table from being equal to its source, beside having stopped."""
+    if samples.get("table_not_captured"):
+        return "not captured"
+    if samples.get("snapshot_due"):
+        return "waits for a snapshot"
+    drift = int(samples.get("drift_rows", 0))
+    return f"drift: {drift:+d} rows" if drift else ""
+
+
 def tables(metrics):
     """Return what the Delta sink's metrics, a text, say of each table."""
     found = {}
@@ -198,6 +209,7 @@ def tables(metrics):
         {
             "name": name,
             "stopped": bool(samples.get("table_stopped")),
+            "trouble": trouble(samples),
             "applied": int(samples.get("rows_applied_total", 0)),
             "dead": int(samples.get("dead_lettered_rows_total", 0)),
             "lag": samples.get("lag_seconds"),
