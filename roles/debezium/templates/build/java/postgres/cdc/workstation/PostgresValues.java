@@ -4,6 +4,11 @@ import java.math.BigDecimal;
 import java.math.RoundingMode;
 import java.sql.Types;
 import java.time.LocalDate;
+import java.time.LocalDateTime;
+import java.time.OffsetTime;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeFormatter;
+import java.time.format.DateTimeFormatterBuilder;
 import java.util.ArrayList;
 import java.util.GregorianCalendar;
 import java.util.List;
@@ -25,7 +30,8 @@ import io.debezium.spi.converter.RelationalColumn;
 
 /**
  * Values of PostgreSQL that Debezium leaves out, rounds or cannot send: types that it does not know are text as the database
- * writes it, NUMERIC without a precision is text with all digits (NaN and Infinity, too), and a NaN in a NUMERIC(p,s) that may
+ * writes it, NUMERIC without a precision or with more digits than Delta's DECIMAL is text with all of them (NaN and Infinity,
+ * too), a bit string of varying length is text because its length counts, and a NaN in a NUMERIC(p,s) that may
  * not be NULL is NULL and not the end of all capture. Needs `include.unknown.datatypes: true`.
  */
 public class PostgresValues implements CustomConverter<SchemaBuilder, RelationalColumn> {
@@ -37,24 +43,46 @@ public class PostgresValues implements CustomConverter<SchemaBuilder, Relational
     /** Says that the column may not be NULL in the database: a NULL is then a value that could not be sent. */
     private static final String REQUIRED = "cdc.required";
 
+    /** Delta's DECIMAL has so many digits. Numbers with more are text there, so that NaN can be text, too. */
+    private static final int LARGEST_DECIMAL = 38;
     // Object identifiers of types; a domain has that of the type that it is based on.
     private static final int NAME = 19;
     private static final int DATE = 1082;
     private static final int NUMERIC = 1700;
     /** Types that Debezium sends as they are, of those that JDBC has no name for. Others are text. */
     private static final Set<String> KNOWN = Set.of(
-            "interval", "uuid", "inet", "cidr", "macaddr", "macaddr8", "json", "jsonb", "tsvector", "varbit", "int4range", "int8range",
+            "interval", "uuid", "inet", "cidr", "macaddr", "macaddr8", "json", "jsonb", "tsvector", "int4range", "int8range",
             "numrange", "tsrange", "tstzrange", "daterange", "point", "citext", "hstore", "ltree", "isbn", "geometry", "geography",
             "vector", "halfvec", "sparsevec");
-    /** interval, point, bit varying, json and jsonb, also where a domain is based on them. */
-    private static final Set<Integer> KNOWN_BASES = Set.of(1186, 600, 1562, 114, 3802);
+    /** interval, point, json and jsonb, also where a domain is based on them. */
+    private static final Set<Integer> KNOWN_BASES = Set.of(1186, 600, 114, 3802);
     /** Arrays that Debezium sends as they are, if they have one dimension. */
-    private static final Set<String> KNOWN_ARRAYS = Set.of(
-            "_bool", "_float4", "_float8", "_bytea", "_date", "_timestamp", "_timestamptz", "_timetz", "_json", "_jsonb");
+    private static final Set<String> KNOWN_ARRAYS = Set.of("_bytea", "_date", "_json", "_jsonb");
     private static final Map<Double, String> SPECIAL = Map.of(
             Double.NaN, "NaN", Double.POSITIVE_INFINITY, "Infinity", Double.NEGATIVE_INFINITY, "-Infinity");
-    private static final Map<String, Function<String, Object>> ARRAYS = Map.of(
-            "_int2", Short::valueOf, "_int4", Integer::valueOf, "_int8", Long::valueOf, "_oid", Long::valueOf);
+    /** Items of arrays that are no text. */
+    private record Item(Schema schema, Function<String, Object> convert) {
+    }
+
+    private static final Map<String, Item> ITEMS = Map.of(
+            "_bool", new Item(Schema.OPTIONAL_BOOLEAN_SCHEMA, text -> text.startsWith("t")),
+            "_int2", new Item(Schema.OPTIONAL_INT16_SCHEMA, Short::valueOf),
+            "_int4", new Item(Schema.OPTIONAL_INT32_SCHEMA, Integer::valueOf),
+            "_int8", new Item(Schema.OPTIONAL_INT64_SCHEMA, Long::valueOf),
+            "_oid", new Item(Schema.OPTIONAL_INT64_SCHEMA, Long::valueOf),
+            "_float4", new Item(Schema.OPTIONAL_FLOAT32_SCHEMA, Float::valueOf),
+            "_float8", new Item(Schema.OPTIONAL_FLOAT64_SCHEMA, Double::valueOf),
+            "_time", new Item(named(SchemaBuilder.int64(), "MicroTime"), PostgresValues::micros),
+            "_timestamp", new Item(named(SchemaBuilder.int64(), "MicroTimestamp"), PostgresValues::moment));
+    private static final Map<String, Item> TEXT_ITEMS = Map.of(
+            "_timestamptz", new Item(named(SchemaBuilder.string(), "ZonedTimestamp"), PostgresValues::instant),
+            "_timetz", new Item(named(SchemaBuilder.string(), "ZonedTime"), PostgresValues::zonedTime));
+    private static final DateTimeFormatter OFFSET = new DateTimeFormatterBuilder().append(DateTimeFormatter.ISO_LOCAL_TIME)
+            .appendOffset("+HH:mm:ss", "+00").toFormatter(Locale.ROOT);
+
+    private static Schema named(SchemaBuilder schema, String name) {
+        return schema.name("io.debezium.time." + name).version(1).optional().build();
+    }
 
     @Override
     public void configure(Properties properties) {
@@ -99,17 +127,21 @@ public class PostgresValues implements CustomConverter<SchemaBuilder, Relational
 
     private static void numeric(RelationalColumn column, ConverterRegistration<SchemaBuilder> registration) {
         int precision = column.length().orElse(0);
-        if (precision < 1 || precision > 1000) {
+        if (precision < 1 || precision > LARGEST_DECIMAL) {
             registration.register(SchemaBuilder.string(), PostgresValues::text);
             return;
         }
-        // A negative scale has 11 bits in the catalog.
-        int scale = column.scale().orElse(0) << 21 >> 21;
+        int scale = scale(column);
         SchemaBuilder schema = Decimal.builder(scale).parameter("connect.decimal.precision", Integer.toString(precision));
         registration.register(required(schema, column), value -> {
             BigDecimal number = number(value);
             return number == null ? null : number.setScale(scale, RoundingMode.UNNECESSARY);
         });
+    }
+
+    /** A scale may be negative; the catalog has it in 11 bits. */
+    private static int scale(RelationalColumn column) {
+        return column.scale().orElse(0) << 21 >> 21;
     }
 
     private static BigDecimal number(Object value) {
@@ -176,34 +208,67 @@ public class PostgresValues implements CustomConverter<SchemaBuilder, Relational
     }
 
     private static void array(RelationalColumn column, String type, ConverterRegistration<SchemaBuilder> registration) {
-        Function<String, Object> whole = ARRAYS.get(type);
-        if (whole != null) {
-            Schema item = switch (type) {
-                case "_int2" -> Schema.OPTIONAL_INT16_SCHEMA;
-                case "_int4" -> Schema.OPTIONAL_INT32_SCHEMA;
-                default -> Schema.OPTIONAL_INT64_SCHEMA;
-            };
-            registration.register(required(SchemaBuilder.array(item), column), value -> {
-                if (value != null && value.getClass() == Object.class) {
-                    List<Object> codes = new ArrayList<>();
-                    UNAVAILABLE.chars().forEach(code -> codes.add(whole.apply(Integer.toString(code))));
-                    return codes;
-                }
-                return items(value, whole, column);
+        if (KNOWN_ARRAYS.contains(type)) {
+            return;
+        }
+        int precision = column.length().orElse(0);
+        Item item = ITEMS.get(type);
+        if (type.equals("_numeric") && precision > 0 && precision <= LARGEST_DECIMAL) {
+            int scale = scale(column);
+            Schema number = Decimal.builder(scale).parameter("connect.decimal.precision", Integer.toString(precision)).optional().build();
+            item = new Item(number, text -> {
+                BigDecimal read = number(text);
+                return read == null ? null : read.setScale(scale, RoundingMode.UNNECESSARY);
             });
         }
-        else if (type.equals("_time")) {
-            Schema item = SchemaBuilder.int64().name("io.debezium.time.MicroTime").version(1).optional().build();
-            registration.register(required(SchemaBuilder.array(item), column), value -> items(value, PostgresValues::micros, column));
+        List<Object> unavailable = item == null ? List.of(UNAVAILABLE) : unavailable(type, item);
+        Item text = TEXT_ITEMS.getOrDefault(type, new Item(Schema.OPTIONAL_STRING_SCHEMA, read -> read));
+        Schema schema = item == null ? text.schema() : item.schema();
+        Function<String, Object> convert = item == null ? text.convert() : item.convert();
+        registration.register(required(SchemaBuilder.array(schema), column),
+                value -> value != null && value.getClass() == Object.class ? unavailable : items(value, convert, column));
+    }
+
+    /** The placeholder's characters as numbers, as Debezium writes it in an array of integers, or their bits. */
+    private static List<Object> unavailable(String type, Item item) {
+        List<Object> codes = new ArrayList<>();
+        for (int code : UNAVAILABLE.chars().toArray()) {
+            switch (type) {
+                case "_time", "_timestamp" -> codes.add((long) code);
+                case "_bool" -> Integer.toBinaryString(256 + code).substring(1).chars().forEach(bit -> codes.add(bit == '1'));
+                default -> codes.add(item.convert().apply(Integer.toString(code)));
+            }
         }
-        else if (!KNOWN_ARRAYS.contains(type) && !(type.equals("_numeric") && column.length().orElse(0) > 0 && column.length().getAsInt() <= 1000)) {
-            registration.register(required(SchemaBuilder.array(Schema.OPTIONAL_STRING_SCHEMA), column),
-                    value -> value != null && value.getClass() == Object.class ? List.of(UNAVAILABLE) : items(value, text -> text, column));
-        }
+        return codes;
     }
 
     private static Object micros(String text) {
         return text.startsWith("24:") ? 86_400_000_000L : java.time.LocalTime.parse(text).toNanoOfDay() / 1000;
+    }
+
+    /** Microseconds since the epoch; a moment that no year from 1 to 9999 has lies far outside of them. */
+    private static Object moment(String text) {
+        if (text.length() < 19 || text.charAt(4) != '-' || text.endsWith("BC")) {
+            return text.startsWith("infinity") ? Long.MAX_VALUE : Long.MIN_VALUE;
+        }
+        LocalDateTime moment = LocalDateTime.parse(text.replace(' ', 'T'));
+        return moment.toEpochSecond(ZoneOffset.UTC) * 1_000_000 + moment.getNano() / 1_000;
+    }
+
+    private static Object instant(String text) {
+        if (text.length() < 19 || text.charAt(4) != '-' || text.endsWith("BC")) {
+            // The sink says that it has no place for this.
+            return text;
+        }
+        LocalDate day = LocalDate.parse(text.substring(0, 10));
+        return OffsetTime.parse(text.substring(11), OFFSET).atDate(day).withOffsetSameInstant(ZoneOffset.UTC)
+                .format(DateTimeFormatter.ISO_OFFSET_DATE_TIME);
+    }
+
+    private static Object zonedTime(String text) {
+        // The end of a day is the beginning of the next one, as Debezium has it outside of arrays.
+        String time = text.startsWith("24:") ? "00:" + text.substring(3) : text;
+        return OffsetTime.parse(time, OFFSET).withOffsetSameInstant(ZoneOffset.UTC).format(DateTimeFormatter.ISO_OFFSET_TIME);
     }
 
     private static List<Object> items(Object value, Function<String, Object> convert, RelationalColumn column) {
@@ -212,6 +277,7 @@ public class PostgresValues implements CustomConverter<SchemaBuilder, Relational
         }
         List<Object> items = new ArrayList<>();
         if (value instanceof List<?> list) {
+            // A default.
             list.forEach(item -> items.add(item == null ? null : convert.apply(item.toString())));
             return items;
         }
