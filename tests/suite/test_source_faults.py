@@ -84,6 +84,16 @@ def first_row(events: ChangeEvents, key: int) -> dict[str, Any]:
     return row
 
 
+def request_snapshot(database: CapturedDatabase, table: str) -> None:
+    """Have the stack's connector read a table again."""
+    collections = [re.escape(f"{database.name}.{table}")]
+    data = {"type": "blocking", "data-collections": collections}
+    request = {"id": str(uuid4()), "type": "execute-snapshot", "data": data}
+    producer = Producer({"bootstrap.servers": database.settings.kafka_bootstrap_servers, "log_level": 2})
+    producer.produce(f"debezium_signals_{database.kind}", json.dumps(request), TOPIC_PREFIX)
+    assert producer.flush(30) == 0
+
+
 def test_columns_named_like_keywords_are_captured(
     captured_mysql: CapturedDatabase, change_events: Callable[..., ChangeEvents]
 ) -> None:
@@ -148,14 +158,7 @@ def test_snapshot_of_an_empty_table_is_told(captured: CapturedDatabase) -> None:
         captured.execute(f"CREATE TABLE {captured.name}.bare (id INT PRIMARY KEY)")
         changes.wait_for("bare", "created")
         began = time.time()
-        request = {
-            "id": str(uuid4()),
-            "type": "execute-snapshot",
-            "data": {"type": "blocking", "data-collections": [re.escape(f"{captured.name}.bare")]},
-        }
-        producer = Producer({"bootstrap.servers": captured.settings.kafka_bootstrap_servers, "log_level": 2})
-        producer.produce(f"debezium_signals_{captured.kind}", json.dumps(request), TOPIC_PREFIX)
-        assert producer.flush(30) == 0
+        request_snapshot(captured, "bare")
         until(lambda: "snapshot_empty" in changes.kinds("bare"), lambda: f"bare: {changes.kinds('bare')}")
         found = changes.wait_for("bare", "created")
     assert "dropped" not in [change.kind for change in found]
@@ -164,6 +167,23 @@ def test_snapshot_of_an_empty_table_is_told(captured: CapturedDatabase) -> None:
     assert found[0].position is not None
     assert empty.position > found[0].position
     assert empty.timestamp_ms >= began * 1000 - 1000
+
+
+def test_definition_that_returns_is_the_one_in_use(
+    captured_mysql: CapturedDatabase, change_events: Callable[..., ChangeEvents]
+) -> None:
+    # A connector keeps the definitions that its snapshots read, and must not go back to one in between.
+    name = f"{captured_mysql.name}.back"
+    events = change_events("back", database=captured_mysql.name, from_beginning=True)
+    captured_mysql.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, d VARCHAR(9))")
+    for kind in ("VARCHAR(9)", "INT", "VARCHAR(9)"):
+        captured_mysql.execute(f"ALTER TABLE {name} MODIFY d {kind}")
+        captured_mysql.execute(f"REPLACE INTO {name} VALUES (1, '{len(kind)}')")
+        request_snapshot(captured_mysql, "back")
+        expected = len(kind) if kind == "INT" else str(len(kind))
+        events.next(where=lambda event, expected=expected: event.op == "r" and event.row["d"] == expected)
+    captured_mysql.execute(f"INSERT INTO {name} VALUES (2, 'text')")
+    assert first_row(events, 2) == {"id": 2, "d": "text"}
 
 
 def test_number_that_cannot_be_represented_is_null(

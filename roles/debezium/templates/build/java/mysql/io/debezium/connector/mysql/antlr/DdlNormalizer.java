@@ -6,6 +6,8 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.regex.Pattern;
 
 import org.antlr.v4.runtime.BaseErrorListener;
 import org.antlr.v4.runtime.CharStreams;
@@ -37,6 +39,8 @@ public class DdlNormalizer {
     public static final String SET_ASIDE = "#unparsed#";
 
     private static final Logger LOGGER = LoggerFactory.getLogger(DdlNormalizer.class);
+    private static final Pattern SHOWN = Pattern.compile("CREATE TABLE (?=`(?:``|[^`])*` \\(\n)");
+    private static final AtomicLong SHOWN_TIMES = new AtomicLong();
     private static final int MOST_QUOTED_WORDS = 50;
     private static final int LONGEST_TABLE_NAME = 64;
 
@@ -48,7 +52,11 @@ public class DdlNormalizer {
         if (ddl == null || ddl.isEmpty()) {
             return ddl;
         }
-        String text = ansiQuotes ? ddl : withSingleQuotes(ddl);
+        // The connector keeps the definitions that its snapshots read as a set of texts, and applies all of a table's in the
+        // order in which they came first: of one that is back, an older one would win. The number makes each text new.
+        boolean shown = SHOWN.matcher(ddl).lookingAt();
+        String definition = shown ? SHOWN.matcher(ddl).replaceFirst("CREATE TABLE /* " + SHOWN_TIMES.incrementAndGet() + " */ ") : ddl;
+        String text = ansiQuotes ? definition : withSingleQuotes(definition);
         try {
             String quoted = withQuotedKeywords(text);
             if (quoted != null) {
