@@ -83,8 +83,8 @@ def test_drift_is_found_and_repaired(
         assert (result["source_rows"], result["delta_rows"]) == (ROWS, ROWS - 1)
         assert result["source_checksum"] != result["delta_checksum"]
         missing, changed = result["differences"]
-        assert (missing["key"], missing["problem"]) == ({"id": "3"}, "is missing in Delta")
-        assert (changed["key"], changed["columns"]) == ({"id": "5"}, {"total": ["5.5", "9.99"]})
+        assert missing == {"key": {"id": "3"}, "problem": "is missing in Delta", "columns": {}}, result
+        assert changed == {"key": {"id": "5"}, "problem": "differs", "columns": {"total": ["5.5", "9.99"]}}, result
 
     for table in tables:
         assert main(["resnapshot", "--timeout", "60", table.source]) == 0, capsys.readouterr().err

@@ -108,7 +108,7 @@ class TableComparison:
         self._log = log
         self._table: SourceTable | None = None
         self._shape = Shape((), ())
-        self._totals = Totals()
+        self._totals: Totals | None = None
         self._difference = Difference()
         self._open: set[Digest] = set()
         self._drifted: set[Digest] = set()
@@ -224,12 +224,15 @@ class TableComparison:
                 f"{self.result.differing:,} rows differed at each look, and changed between the looks. Give it more "
                 "time (--timeout), or let their writer pause for a moment."
             )
+        elif self.result.verdict is Verdict.NOT_COMPARED:
+            self.result.differing = len(self._open) if self._difference.is_complete else self._difference.count
         totals = self._totals
-        if self._difference.is_complete:
-            totals = totals.settled(self._difference, self._open | self._drifted)
-        self.result.source_rows, self.result.delta_rows = totals.source_rows, totals.delta_rows
-        self.result.source_checksum = f"{totals.source_checksum:032x}"
-        self.result.delta_checksum = f"{totals.delta_checksum:032x}"
+        if totals is not None:
+            if self._difference.is_complete:
+                totals = totals.settled(self._difference, self._open | self._drifted)
+            self.result.source_rows, self.result.delta_rows = totals.source_rows, totals.delta_rows
+            self.result.source_checksum = f"{totals.source_checksum:032x}"
+            self.result.delta_checksum = f"{totals.delta_checksum:032x}"
         self.result.notes = list(self._shape.notes)
         return self.result
 

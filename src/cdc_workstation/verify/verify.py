@@ -129,7 +129,7 @@ class Verifier:
             if comparison.result.verdict is Verdict.EQUAL and not comparison.is_settled:
                 open_.append(comparison)
             else:
-                results.append(self._finished(comparison))
+                results.append(comparison.finish())
         results += self._prove(open_, timeout)
         return sorted(results, key=lambda result: (result.database, result.table, result.connector))
 
@@ -149,7 +149,7 @@ class Verifier:
             for comparison in list(open_):
                 if comparison.is_settled or comparison.result.verdict is not Verdict.EQUAL or not in_time:
                     open_.remove(comparison)
-                    results.append(self._finished(comparison))
+                    results.append(comparison.finish())
         return results
 
     def _begin_round(self, open_: list[TableComparison]) -> list[TableComparison]:
@@ -201,8 +201,7 @@ class Verifier:
     def _wait_for_sink(
         self, comparison: TableComparison, ends: dict[str, Ends], view: SinkView, deadline: float
     ) -> None:
-        end = ends.get(comparison.topic, {})
-        while not reached(self._stack.applied(comparison.topic, view), end):
+        while not self._is_applied(comparison, ends, view):
             if time.monotonic() > deadline:
                 problem = self._stack.sink.problem() or "it is behind; `make status` shows its lag"
                 raise NotComparableError(
@@ -212,6 +211,15 @@ class Verifier:
             time.sleep(_INTERVAL)
             view = self._stack.sink_view()
 
+    def _is_applied(self, comparison: TableComparison, ends: dict[str, Ends], view: SinkView) -> bool:
+        """Tell whether the sink has applied a table's topic, and the one about DDL, up to their ends."""
+        ddl = comparison.connector.ddl_topic()
+        told = view.applied(ddl)
+        # Nothing is waited for of a topic that the sink does not tell about.
+        if told and not reached({0: told}, ends.get(ddl, {})):
+            return False
+        return reached(self._stack.applied(comparison.topic, view), ends.get(comparison.topic, {}))
+
     # Parts
 
     def _comparison(self, table: CapturedTable) -> TableComparison:
@@ -220,10 +228,6 @@ class Verifier:
         return TableComparison(
             table.name, table.connector, table.topic, database, table.in_source, open_lake, self._stack.log
         )
-
-    def _finished(self, comparison: TableComparison) -> TableResult:
-        compared = comparison.result.verdict in (Verdict.EQUAL, Verdict.DRIFT)
-        return comparison.finish() if compared else comparison.result
 
     def _rows(self, table: CapturedTable) -> int:
         lake = self._stack.lake(table.topic)
