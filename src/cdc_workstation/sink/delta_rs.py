@@ -43,6 +43,7 @@ class DeltaRsWriter:
         self._location = location
         self._retention = retention_seconds
         self._opened: DeltaTable | None = None
+        self._statistics_are_right = False
         self._files = TableFiles(location, retention_seconds)
 
     @property
@@ -56,6 +57,7 @@ class DeltaRsWriter:
         """Open the table, or read the commits of others; return its version, -1 if there is no table."""
         try:
             if self._opened is None:
+                self._statistics_are_right = False
                 self._opened = DeltaTable(str(self._location), storage_options=dict(self._location.storage_options))
             else:
                 self._opened.update_incremental()
@@ -151,8 +153,17 @@ class DeltaRsWriter:
             post_commithook_properties=NO_HOOKS,
         )
 
+    def _keep_statistics_right(self) -> None:
+        """Exclude long decimals from statistics in a table that the Spark engine made, or the first sink."""
+        if not self._statistics_are_right:
+            statistics = statistics_columns(self.columns() or {})
+            if statistics is not None and STATISTICS_COLUMNS not in self._table.metadata().configuration:
+                self._table.alter.set_table_properties({STATISTICS_COLUMNS: statistics})
+            self._statistics_are_right = True
+
     def append(self, rows: Rows, info: CommitInfo, *, with_deleted: bool) -> None:
         """Append rows."""
+        self._keep_statistics_right()
         table = rows.table
         if not with_deleted:
             table = table.filter(pc.invert(table[DELETED]))
@@ -169,6 +180,7 @@ class DeltaRsWriter:
 
     def upsert(self, rows: Rows, keys: Sequence[str], info: CommitInfo, *, insert_only: bool) -> None:
         """Apply the latest change of each key."""
+        self._keep_statistics_right()
         types = self.columns() or {}
         merge = self._table.merge(
             rows.table,
