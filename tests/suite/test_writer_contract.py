@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, QueryBuilder
-from pyspark.sql import SparkSession
 
 from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.settings import Settings
@@ -22,7 +21,8 @@ from cdc_workstation.sink.state import State, restore
 from cdc_workstation.sink.writer import CommitInfo, TableWriter
 from tests.writer_contract import NAMES, NOTHING, VALUES, WriterContract, create, rows, stored
 
-pytestmark = pytest.mark.timeout(300)
+# One worker runs them, so that one process loads Spark's client.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("writers")]
 
 Engine = Callable[[], TableWriter]
 
@@ -114,10 +114,7 @@ def _state(writer: TableWriter, topic: str, limit: int) -> State | None:
 
 @pytest.mark.parametrize("engine", ["embedded", "spark"])
 def test_all_readers_see_the_same_rows(
-    request: pytest.FixtureRequest,
-    spark_connect_session: SparkSession,
-    delta_table: DeltaTableLocation,
-    engine: str,
+    request: pytest.FixtureRequest, sessions: SparkSessions, delta_table: DeltaTableLocation, engine: str
 ) -> None:
     writer: TableWriter = request.getfixturevalue(engine)()
     types = {"id": pa.int64()} | {name: kind for name, (kind, _, _) in VALUES.items()}
@@ -136,12 +133,12 @@ def test_all_readers_see_the_same_rows(
     frame = table.to_pandas().sort_values("id")
     assert frame["unsigned"].tolist() == [one["unsigned"] for one in values]
     assert frame["datetime"].tolist() == [one["datetime"] for one in values]
-    shown = spark_connect_session.read.format("delta").load(delta_table.path).orderBy("id").toArrow()
+    shown = sessions.run(lambda one: one.spark.read.format("delta").load(delta_table.path).orderBy("id").toArrow())
     assert [{name: one[name] for name in types} for one in shown.to_pylist()] == values
 
 
 def test_spark_finds_long_decimals_that_delta_rs_wrote(
-    embedded: Engine, spark_connect_session: SparkSession, delta_table: DeltaTableLocation
+    embedded: Engine, sessions: SparkSessions, delta_table: DeltaTableLocation
 ) -> None:
     """A reader that trusts cut statistics misses rows."""
     writer = embedded()
@@ -149,7 +146,8 @@ def test_spark_finds_long_decimals_that_delta_rs_wrote(
     create(writer, types)
     writer.append(rows([{"id": 2**64 - 1, "day": date(2024, 2, 29)}], types), NOTHING, with_deleted=False)
 
-    found = spark_connect_session.sql(f"SELECT * FROM {delta_table.identifier} WHERE id = {2**64 - 1}").collect()
+    query = f"SELECT * FROM {delta_table.identifier} WHERE id = {2**64 - 1}"
+    found = sessions.run(lambda one: one.spark.sql(query).collect())
 
     assert len(found) == 1
 

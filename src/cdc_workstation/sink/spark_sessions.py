@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 # The server's own words for a session that it does not have, or not any more: nothing was executed.
 _LOST = ("INVALID_HANDLE.", "SESSION_CLOSED", "SESSION_NOT_FOUND", "SESSION_CHANGED")
 # The sink tries again by itself, and meanwhile says what is wrong: no need to wait for an absent server for minutes.
-_RETRIES = 6
+_RETRIES = 4
 _SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     # Days before 1582 as they are.
