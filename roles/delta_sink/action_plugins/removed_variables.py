@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -16,5 +17,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         for name, instead in self._task.args["removed"].items():
             if name in (task_vars or {}):
-                Display().warning(f"{name} is no longer used: {instead}.")
+                # A warning in the result would be left to the callback, and `story` prints none.
+                warning = f"[WARNING]: {name} is no longer used: {instead}."
+                Display().display(warning, color=constants.COLOR_WARN, stderr=True)
         return result | {"changed": False}
