@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 
@@ -31,6 +32,9 @@ public class TableTopicNames extends AbstractTopicNamingStrategy<DataCollectionI
 
     private static final Logger LOGGER = LoggerFactory.getLogger(TableTopicNames.class);
     private static final int HASH_CHARACTERS = 16;
+
+    // Kept as long as the worker runs: a new table should not wait for a connection, and nobody says when a task is over.
+    private static final Map<String, Admin> ADMINS = new ConcurrentHashMap<>();
 
     private Pattern reserved;
     private String bootstrapServers;
@@ -88,8 +92,8 @@ public class TableTopicNames extends AbstractTopicNamingStrategy<DataCollectionI
     private String owner(String name) {
         String found = topics.get(merged(name));
         if (found == null && !bootstrapServers.isBlank() && System.nanoTime() - listedAt > TimeUnit.SECONDS.toNanos(1)) {
-            try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrapServers, "client.id", "table-topic-names"))) {
-                for (String topic : admin.listTopics().names().get(10, TimeUnit.SECONDS)) {
+            try {
+                for (String topic : ADMINS.computeIfAbsent(bootstrapServers, TableTopicNames::admin).listTopics().names().get(10, TimeUnit.SECONDS)) {
                     topics.putIfAbsent(merged(topic), topic);
                 }
             }
@@ -103,6 +107,10 @@ public class TableTopicNames extends AbstractTopicNamingStrategy<DataCollectionI
             found = topics.get(merged(name));
         }
         return found;
+    }
+
+    private static Admin admin(String servers) {
+        return Admin.create(Map.of("bootstrap.servers", servers, "client.id", "table-topic-names"));
     }
 
     private static String merged(String topic) {
