@@ -15,7 +15,7 @@ from cdc_workstation.sink.location import Location, is_remote
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 TARGET_FILE_SIZE = "delta.targetFileSize"
 # Files should be small, for an upsert rewrites those that it touches, and not too many, for it looks into each.
-SMALLEST_FILE = 256 * 1024
+SMALLEST_FILE = 64 * 1024
 _LARGEST_FILE = 128 * 1024 * 1024
 _FILES = 100
 # So many small files are no reason to compact.
@@ -63,29 +63,30 @@ class TableFiles:
 
     def is_due(self) -> bool:
         """Whether `maintain` has something to do."""
-        return self._commits >= _COMMITS or (
-            self._obsolete and time.monotonic() - self._vacuumed > self._retention / 12
-        )
+        return self._commits >= _COMMITS
 
     def maintain(self, table: DeltaTable) -> int:
-        """Compact small files, checkpoint the log, and remove files of versions past their retention.
+        """Compact small files, and checkpoint the log.
 
         Returns:
             What that leaves on disk beyond the table, in bytes.
         """
-        left = 0
-        if self._commits >= _COMMITS:
-            self._commits = 0
-            left += self._compact(table)
-            left += self._checkpoint(table)
-        if self._obsolete and time.monotonic() - self._vacuumed > self._retention / 12:
-            self._vacuumed = time.monotonic()
-            # What becomes obsolete now is removed a retention later.
-            self._obsolete = self._committed + self._retention * 7 / 6 > self._vacuumed
-            # In full: change data, and files of a commit that was killed, are in no `remove` of the log.
-            table.vacuum(dry_run=False, enforce_retention_duration=False, full=True)
-            table.cleanup_metadata()
-        return left
+        self._commits = 0
+        return self._compact(table) + self._checkpoint(table)
+
+    def vacuum_is_due(self) -> bool:
+        """Whether files of versions past their retention may be there."""
+        return self._obsolete and time.monotonic() - self._vacuumed > self._retention / 12
+
+    def vacuum(self) -> None:
+        """Remove files of versions past their retention; while others write the table, since that takes seconds."""
+        self._vacuumed = time.monotonic()
+        # What becomes obsolete now is removed a retention later.
+        self._obsolete = self._committed + self._retention * 7 / 6 > self._vacuumed
+        table = DeltaTable(str(self._location), storage_options=dict(self._location.storage_options))
+        # In full: change data, and files of a commit that was killed, are in no `remove` of the log.
+        table.vacuum(dry_run=False, enforce_retention_duration=False, full=True)
+        table.cleanup_metadata()
 
     def _compact(self, table: DeltaTable) -> int:
         """Put small files together, and let files grow with the table; return the size of the files replaced."""

@@ -20,7 +20,15 @@ from deltalake.schema import Schema
 
 from cdc_workstation.sink.columns import quoted
 from cdc_workstation.sink.delta_files import NO_HOOKS, SMALLEST_FILE, TARGET_FILE_SIZE, TableFiles
-from cdc_workstation.sink.delta_sql import STATISTICS_COLUMNS, cast, filled, is_long_decimal, statistics_columns, text
+from cdc_workstation.sink.delta_sql import (
+    STATISTICS_COLUMNS,
+    among,
+    cast,
+    filled,
+    is_long_decimal,
+    statistics_columns,
+    text,
+)
 from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.location import Location
 from cdc_workstation.sink.rows import DELETED, UNAVAILABLE, Rows
@@ -184,7 +192,7 @@ class DeltaRsWriter:
         types = self.columns() or {}
         merge = self._table.merge(
             rows.table,
-            " AND ".join(f"t.{quoted(key)} = s.{quoted(key)}" for key in keys),
+            " AND ".join([*(f"t.{quoted(key)} = s.{quoted(key)}" for key in keys), *among(rows.table, keys)]),
             source_alias="s",
             target_alias="t",
             # With a source that is known as a whole, files whose keys lie elsewhere are not opened. A former version of
@@ -227,8 +235,16 @@ class DeltaRsWriter:
         return self._opened is not None and self._files.is_due()
 
     def maintain(self) -> int:
-        """Compact small files, checkpoint the log, and remove files of versions past their retention."""
-        return self._files.maintain(self._opened) if self._opened is not None and self._files.is_due() else 0
+        """Compact small files, and checkpoint the log."""
+        return self._files.maintain(self._table) if self.maintenance_is_due() else 0
+
+    def vacuum_is_due(self) -> bool:
+        """Whether files of versions past their retention may be there."""
+        return self._opened is not None and self._files.vacuum_is_due()
+
+    def vacuum(self) -> None:
+        """Remove files of versions past their retention."""
+        self._files.vacuum()
 
 
 def _properties(info: CommitInfo) -> CommitProperties:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,9 @@ _STATISTICS = 32
 # delta-rs keeps least and greatest decimals as 64-bit numbers: longer ones are cut, and then readers and upserts skip
 # files that hold the row they look for.
 _LONGEST_DECIMAL = 15
+
+# So many keys of an upsert are listed in its condition.
+_LISTED_KEYS = 200
 
 _NAMES = {
     pa.int8(): "Int8",
@@ -51,6 +54,22 @@ def statistics_columns(columns: Mapping[str, pa.DataType]) -> str | None:
 
 def _has_order(kind: pa.DataType) -> bool:
     return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_boolean(kind))
+
+
+def among(rows: pa.Table, keys: Sequence[str]) -> list[str]:
+    """Return conditions that the rows of a table (`t`) fulfil which have one of the keys.
+
+    They are implied by the keys' equality. But from that, delta-rs derives least and greatest keys only; from a list it
+    sees which files need not be opened, and that is most of an upsert's work.
+    """
+    if rows.num_rows > _LISTED_KEYS:
+        return []
+    listed = {
+        key: [str(value) if isinstance(value, int) else text(value) for value in set(rows[key].to_pylist())]
+        for key in keys
+        if pa.types.is_integer(rows.schema.field(key).type) or pa.types.is_string(rows.schema.field(key).type)
+    }
+    return [f"t.{quoted(key)} IN ({', '.join(values)})" for key, values in listed.items()]
 
 
 def name_of(kind: pa.DataType) -> str | None:

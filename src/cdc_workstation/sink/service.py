@@ -1,6 +1,7 @@
 """The service: reads all topics, and lets each table take its changes at its own pace.
 
-Threads: one reads Kafka, one watches topics come and go, and a few write tables, one table at a time each.
+Threads: one reads Kafka, one watches topics come and go, a few write tables, one table at a time each, and one removes
+files of former versions.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Sink:
         metrics.serve(self.settings.metrics_port, self.problem)
         metrics.READY.set_function(lambda: 0 if self.problem() else 1)
         threads = [threading.Thread(target=self._guarded, args=(self.watcher.run, self.stopping), name="watch")]
+        threads.append(threading.Thread(target=self._guarded, args=(self.vacuum,), name="vacuum"))
         threads += [
             threading.Thread(target=self._guarded, args=(self.apply_work, number), name=f"write-{number}")
             for number in range(self.settings.parallel_tables)
@@ -193,3 +195,19 @@ class Sink:
                 metrics.TABLE_STOPPED.labels(name).set(1)
             # At once for the first time, after a rest for the others.
             self.work.give_up(topic, at_once=topic.failures == 1)
+
+    # Former versions
+
+    def vacuum(self) -> None:
+        """Remove files of versions past their retention, table by table, until the sink stops."""
+        while not self.stopping.wait(self.settings.watch_seconds):
+            with self.work.changed:
+                writers = [(topic.applier.name, topic.applier.writer) for topic in self.work.topics.values()]
+            for name, writer in writers:
+                if writer.vacuum_is_due() and not self.stopping.is_set():
+                    try:
+                        writer.vacuum()
+                    except Exception:
+                        # The next one comes. What fails for long shows on the disk, and as an error rate.
+                        log.exception("%s: files of former versions could not be removed", name)
+                        metrics.ERRORS.labels(name).inc()

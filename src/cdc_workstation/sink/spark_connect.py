@@ -169,29 +169,27 @@ class SparkConnectWriter(DeltaRsWriter):
 
     def maintenance_is_due(self) -> bool:
         """Whether `maintain` has something to do."""
-        return self._opened is not None and (self._is_to_optimize() or self._is_to_vacuum())
-
-    def _is_to_optimize(self) -> bool:
-        return self._commits >= _COMMITS_PER_OPTIMIZE and time.monotonic() - self._optimized > _SHORTEST_REST
-
-    def _is_to_vacuum(self) -> bool:
-        return time.monotonic() - self._vacuumed > max(self._retention / 4, _SHORTEST_REST)
+        rested = time.monotonic() - self._optimized > _SHORTEST_REST
+        return self._opened is not None and rested and self._commits >= _COMMITS_PER_OPTIMIZE
 
     def maintain(self) -> int:
-        """Compact small files, and remove those of versions past their retention. Spark writes checkpoints itself."""
-        if self._opened is None:
+        """Compact small files. Spark writes checkpoints itself."""
+        if not self.maintenance_is_due():
             return 0
-        left = 0
-        if self._is_to_optimize():
-            self._optimized, self._commits = time.monotonic(), 0
-            version = self.version()
-            self._execute(f"OPTIMIZE {self._name}")
-            left = self.obsolete_bytes() if self.version() > version else 0
-        if self._is_to_vacuum():
-            self._vacuumed = time.monotonic()
-            # As long as the table's own property says.
-            self._execute(f"VACUUM {self._name}")
-        return left
+        self._optimized, self._commits = time.monotonic(), 0
+        version = self.version()
+        self._execute(f"OPTIMIZE {self._name}")
+        return self.obsolete_bytes() if self.version() > version else 0
+
+    def vacuum_is_due(self) -> bool:
+        """Whether files of versions past their retention may be there."""
+        rest = max(self._retention / 4, _SHORTEST_REST)
+        return self._opened is not None and time.monotonic() - self._vacuumed > rest
+
+    def vacuum(self) -> None:
+        """Remove files of versions past their retention: as long as the table's own property says."""
+        self._vacuumed = time.monotonic()
+        self._execute(f"VACUUM {self._name}")
 
 
 def _merge(table: str, rows: Rows, keys: Sequence[str], *, insert_only: bool) -> str:

@@ -83,11 +83,14 @@ class SparkSessions:
         if self._token_file is None:
             return self._remote
         token = quote(self._token_file.read_text(encoding="utf-8").strip(), safe="")
-        separator = "" if self._remote.endswith((";", "/")) else ";" if "/;" in self._remote else "/;"
-        if "use_ssl=true" in self._remote.lower():
-            return f"{self._remote}{separator}token={token}"
-        # The client takes a token for encrypted connections alone; a header it takes for any.
-        return f"{self._remote}{separator.rstrip(';')};authorization=Bearer%20{token}"
+        endpoint, _, given = self._remote.partition("/;")
+        parameters = [one for one in given.split(";") if one]
+        if "use_ssl=true" in parameters:
+            parameters.append(f"token={token}")
+        else:
+            # The client takes a token for encrypted connections alone; a header it takes for any.
+            parameters.append(f"authorization=Bearer%20{token}")
+        return f"{endpoint.rstrip('/')}/;{';'.join(parameters)}"
 
 
 class Session:

@@ -92,7 +92,7 @@ class Work:
         """Let a worker take a topic, if it has work."""
         if topic.has_work:
             self._queue.setdefault(topic.applier.topic, topic)
-            self.changed.notify()
+            self.changed.notify_all()
 
     def next(self, number: int) -> Topic | None:
         """Wait for a topic with work and take it; `None` if the sink stops.

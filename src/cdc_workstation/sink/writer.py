@@ -82,11 +82,17 @@ class TableWriter(Protocol):
         """Whether `maintain` has something to do."""
 
     def maintain(self) -> int:
-        """Compact small files, checkpoint the log, and remove files of versions past their retention.
+        """Compact small files, and checkpoint the log.
 
         Returns:
             What that leaves on disk beyond the table, in bytes.
         """
+
+    def vacuum_is_due(self) -> bool:
+        """Whether files of versions past their retention may be there."""
+
+    def vacuum(self) -> None:
+        """Remove files of versions past their retention; another thread may write the table meanwhile."""
 
 
 def is_older(position: Position | None) -> str | None:
