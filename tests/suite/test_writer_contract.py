@@ -12,6 +12,7 @@ from deltalake import DeltaTable, QueryBuilder
 
 from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.settings import Settings
+from cdc_workstation.sink import spark_connect
 from cdc_workstation.sink.delta_rs import DeltaRsWriter
 from cdc_workstation.sink.location import Location
 from cdc_workstation.sink.schema import METADATA, Change, Fill
@@ -187,3 +188,24 @@ def test_user_may_ask_for_deletion_vectors(spark: Engine, delta_table: DeltaTabl
     assert writer.count() == 1
     assert writer.columns() == types | METADATA | {"c;d": pa.int32()}
     assert (Path(delta_table.path) / "_delta_log").is_dir()
+
+
+def test_maintenance_compacts_files_and_keeps_the_state(
+    spark: Engine, delta_table: DeltaTableLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spark_connect, "_COMMITS_PER_OPTIMIZE", 2)
+    monkeypatch.setattr(spark_connect, "_SHORTEST_REST", 0.0)
+    writer = spark()
+    create(writer)
+    state = State(topic_id="t", offsets={0: 7})
+    for number in range(2):
+        assert not writer.maintenance_is_due()
+        writer.append(rows([{"id": number}]), CommitInfo(state.metadata("topic")), with_deleted=False)
+    assert writer.maintenance_is_due()
+
+    assert writer.maintain() > 0
+
+    assert not writer.maintenance_is_due()
+    assert len(DeltaTable(delta_table.path).file_uris()) == 1
+    assert stored(delta_table.path, "id") == [{"id": 0}, {"id": 1}]
+    assert restore(writer.history(10), {}, "topic", "t", [0]) == state
