@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,7 +11,11 @@ from benchmarks.sink.latency import Figure, large, latency
 from benchmarks.sink.pgbench import pgbench
 from benchmarks.sink.tables import first_row, many, memory
 from benchmarks.sink.throughput import burst, replay, snapshot
+from cdc_workstation.fixtures.kafka import delete_stale_topics
 from cdc_workstation.settings import Settings, get_settings
+
+# The connectors' producers may have recreated topics of tables that are gone: they ask for those of the last minutes.
+_OWN_TOPICS = re.compile(r"bench_[0-9a-f]{12}")
 
 FIGURES: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "latency": latency,
@@ -32,7 +37,9 @@ def bench_sink(wanted: Iterable[str] = ()) -> Iterator[Figure]:
     settings = get_settings()
     if settings.mysql_host is None or settings.kafka_bootstrap_servers is None or settings.delta_sink_url is None:
         sys.exit("the stack has no MySQL, no Kafka or no Delta sink")
-    for name in list(wanted) or FIGURES:
-        if name == "pgbench" and settings.postgres_host is None:
-            continue
-        yield from FIGURES[name](settings)
+    try:
+        for name in list(wanted) or FIGURES:
+            if name != "pgbench" or settings.postgres_host:
+                yield from FIGURES[name](settings)
+    finally:
+        delete_stale_topics(settings.kafka_bootstrap_servers, _OWN_TOPICS)
