@@ -90,4 +90,7 @@ def main(wanted: Mapping[str, Sequence[str]]) -> None:
 if __name__ == "__main__":
     # Whoever ends it gets its tables, topics and connectors removed, as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    main(chosen(sys.argv[1:]))
+    try:
+        main(chosen(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -173,6 +173,8 @@ class Source:
 
     def remove(self) -> None:
         """Drop everything, and remove topics and Delta tables once nothing can recreate them."""
+        # Ctrl-C may have left the other connection in the middle of an answer.
+        self.connection = self.connect()
         self.connection.execute(
             f"DROP DATABASE IF EXISTS {self.name}"
             if self.kind == "mysql"
