@@ -28,6 +28,7 @@ import io.debezium.ddl.parser.mysql.generated.MySqlParser;
  * rewrites it, so that no statement ends the capture of all tables:
  * - double-quoted strings become single-quoted ones, as the grammar knows no others (Debezium's own class does that);
  * - a word that the grammar takes for a keyword is quoted (`url` in 3.6.1; the next release quotes such words, too);
+ * - if that does not help, expressions are left out, of which the connector needs none;
  * - DATE, DATETIME and TIMESTAMP columns lose NOT NULL, so that a zero date becomes NULL instead of 1970-01-01;
  * - columns that exchange names (`RENAME COLUMN a TO b, RENAME COLUMN b TO a`) do so by way of temporary names;
  * - an ALTER TABLE that cannot be parsed sets its table aside: it is renamed in the connector's eyes, which then skips its
@@ -59,6 +60,9 @@ public class DdlNormalizer {
         String text = ansiQuotes ? definition : withSingleQuotes(definition);
         try {
             String quoted = withQuotedKeywords(text);
+            if (quoted == null) {
+                quoted = withQuotedKeywords(withoutExpressions(text));
+            }
             if (quoted != null) {
                 return withoutNameSwaps(withOptionalDates(quoted));
             }
@@ -175,6 +179,32 @@ public class DdlNormalizer {
             text = better;
         }
         return null;
+    }
+
+    /** Returns CREATE TABLE or ALTER TABLE with the expressions of checks, defaults, generated columns and keys left out. */
+    private static String withoutExpressions(String ddl) {
+        List<Token> tokens = tokens(ddl);
+        StringBuilder result = new StringBuilder();
+        int copied = 0;
+        for (int i = 3; i + 1 < tokens.size(); i++) {
+            int type = tokens.get(i).getType();
+            boolean begins = type == MySqlLexer.CHECK_SYMBOL || type == MySqlLexer.AS_SYMBOL || type == MySqlLexer.DEFAULT_SYMBOL
+                    || type == MySqlLexer.OPEN_PAR_SYMBOL;
+            if (!begins || tokens.get(i + 1).getType() != MySqlLexer.OPEN_PAR_SYMBOL) {
+                continue;
+            }
+            int depth = 0;
+            int end = i;
+            do {
+                end++;
+                int one = tokens.get(end).getType();
+                depth += one == MySqlLexer.OPEN_PAR_SYMBOL ? 1 : one == MySqlLexer.CLOSE_PAR_SYMBOL ? -1 : 0;
+            } while (depth > 0 && end + 1 < tokens.size());
+            result.append(ddl, copied, ddl.offsetByCodePoints(0, tokens.get(i + 1).getStartIndex())).append("(1)");
+            copied = ddl.offsetByCodePoints(0, tokens.get(end).getStopIndex() + 1);
+            i = end;
+        }
+        return result.append(ddl.substring(copied)).toString();
     }
 
     /** Returns the statement with DATE, DATETIME and TIMESTAMP columns that may be NULL: zero dates are, not 1970. */
