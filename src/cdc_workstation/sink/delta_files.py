@@ -17,7 +17,7 @@ TARGET_FILE_SIZE = "delta.targetFileSize"
 # Files should be small, for an upsert rewrites those that it touches, and not too many, for it looks into each.
 SMALLEST_FILE = 64 * 1024
 _LARGEST_FILE = 128 * 1024 * 1024
-_FILES = 100
+_FILES = 400
 # So many small files are no reason to compact.
 _SMALL_FILES = 4
 # After so many commits small files are compacted, and the log may get a checkpoint.
