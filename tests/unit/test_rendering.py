@@ -278,10 +278,31 @@ def test_sink_accepts_its_rendered_settings(rendered: Rendered) -> None:
 
 
 def test_sink_defaults_are_the_same_in_role_and_code(rendered: Rendered) -> None:
-    code = SinkSettings(tables="/opt/delta-tables", table_properties={"delta.enableChangeDataFeed": "true"})
-    role = SinkSettings.model_validate(settings_of_the_sink(rendered.directory) | {"tables": "/opt/delta-tables"})
+    code = SinkSettings(table_properties={"delta.enableChangeDataFeed": "true"})
+    role = SinkSettings.model_validate(settings_of_the_sink(rendered.directory))
 
-    assert role == code
+    # Where tables and databases are, only the role knows.
+    elsewhere = {"tables", "drift"}
+    assert role.model_dump(exclude=elsewhere) == code.model_dump(exclude=elsewhere)
+    assert role.drift.interval_seconds == code.drift.interval_seconds
+
+
+def test_sink_counts_rows_with_the_accounts_that_debezium_reads_with(rendered: Rendered) -> None:
+    fragment = yaml.safe_load((rendered.directory / "delta-sink/compose.yml").read_text())
+    sources = SinkSettings.model_validate(settings_of_the_sink(rendered.directory)).drift.sources
+
+    assert [(one.kind, one.user) for one in sources] == [("mysql", "debezium"), ("postgres", "debezium")]
+    assert [one.password_file.name for one in sources] == fragment["services"]["delta-sink"]["secrets"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"delta_sink_drift_interval_seconds": 0}, {"stack_services": ["kafka", "delta_sink"]}], ids=str
+)
+def test_sink_counts_no_rows_if_it_should_not_or_no_database_is_there(tmp_path: Path, settings: dict[str, Any]) -> None:
+    directory = declare(tmp_path, ["delta_sink"], **settings).directory
+
+    assert settings_of_the_sink(directory)["drift"]["sources"] == []
+    assert "secrets" not in yaml.safe_load((directory / "delta-sink/compose.yml").read_text())
 
 
 def test_sink_on_a_cluster_gets_its_endpoints_and_secrets(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -314,7 +335,9 @@ def test_sink_on_a_cluster_gets_its_endpoints_and_secrets(tmp_path_factory: pyte
     ids=["another server", "another server with a token", "the stack's without a token", "the stack's"],
 )  # fmt: skip
 def test_sink_takes_the_token_of_its_own_server(tmp_path: Path, settings: dict[str, Any], secrets: list[str]) -> None:
-    sink = declare(tmp_path, ["delta_sink"], delta_sink_engine="spark", **settings).directory
+    sink = declare(
+        tmp_path, ["delta_sink"], delta_sink_engine="spark", delta_sink_drift_interval_seconds=0, **settings
+    ).directory
     fragment = yaml.safe_load((sink / "delta-sink/compose.yml").read_text())
     file = settings_of_the_sink(sink)["spark_token_file"]
 
