@@ -64,7 +64,7 @@ public class DdlNormalizer {
                 quoted = withQuotedKeywords(withoutExpressions(text));
             }
             if (quoted != null) {
-                return withoutNameSwaps(withOptionalDates(quoted));
+                return withoutNameSwaps(quoted);
             }
             String aside = setAside(text);
             if (aside != null) {
@@ -205,38 +205,6 @@ public class DdlNormalizer {
             i = end;
         }
         return result.append(ddl.substring(copied)).toString();
-    }
-
-    /** Returns the statement with DATE, DATETIME and TIMESTAMP columns that may be NULL: zero dates are, not 1970. */
-    private static String withOptionalDates(String ddl) {
-        List<Token> tokens = tokens(ddl);
-        StringBuilder result = new StringBuilder(ddl);
-        for (int i = tokens.size() - 1; i > 1; i--) {
-            int type = tokens.get(i).getType();
-            if (type != MySqlLexer.DATE_SYMBOL && type != MySqlLexer.DATETIME_SYMBOL && type != MySqlLexer.TIMESTAMP_SYMBOL) {
-                continue;
-            }
-            int depth = 0;
-            boolean key = false;
-            int place = -1;
-            for (int j = i + 1; j < tokens.size() && depth >= 0; j++) {
-                Token token = tokens.get(j);
-                depth += token.getType() == MySqlLexer.OPEN_PAR_SYMBOL ? 1 : token.getType() == MySqlLexer.CLOSE_PAR_SYMBOL ? -1 : 0;
-                if (depth == 0 && token.getType() == MySqlLexer.COMMA_SYMBOL) {
-                    break;
-                }
-                if (depth == 0 && place < 0 && at(ddl, token, 0, 0).equalsIgnoreCase("NOT") && j + 1 < tokens.size()
-                        && at(ddl, tokens.get(j + 1), 0, 0).equalsIgnoreCase("NULL")) {
-                    place = j;
-                }
-                key = key || depth == 0 && token.getType() == MySqlLexer.PRIMARY_SYMBOL;
-            }
-            if (place > 0 && !key) {
-                replace(result, ddl, tokens.get(place + 1), "");
-                replace(result, ddl, tokens.get(place), "NULL");
-            }
-        }
-        return result.toString();
     }
 
     private static String withoutNameSwaps(String ddl) {
