@@ -162,7 +162,7 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _compare(model: Model, rounds: int, *, busy_rounds: int = 0) -> TableResult:
-    comparison = TableComparison(NAME, CONNECTOR, TOPIC, model, True, model.open_lake, model)  # type: ignore[arg-type]
+    comparison = TableComparison(NAME, CONNECTOR, TOPIC, model, model.open_lake, model)  # type: ignore[arg-type]
     comparison.look()
     comparison.look_again()
     for number in range(rounds):
@@ -261,20 +261,6 @@ def test_table_without_a_key_is_compared_while_it_has_inserts_alone(monkeypatch:
     model.ops = {"c", "u"}
     with pytest.raises(WithoutKeyError, match="no primary key"):
         _compare(model, 2)
-
-
-def test_table_that_is_no_longer_in_the_source_differs_by_what_delta_has() -> None:
-    model = Model(None, is_busy=False, delta={1: 1})
-    comparison = TableComparison(NAME, CONNECTOR, TOPIC, model, False, model.open_lake, model)  # type: ignore[arg-type]
-    comparison.look()
-    comparison.begin_round(model.ends(comparison.topics))
-    comparison.end_round()
-
-    result = comparison.finish()
-
-    assert result.verdict is Verdict.DRIFT
-    assert "no such table" in result.reason
-    assert [str(one) for one in result.differences] == ["(id='1') is in Delta and not in the source"]
 
 
 def test_totals_are_those_of_one_position() -> None:

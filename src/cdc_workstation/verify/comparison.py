@@ -83,7 +83,6 @@ class TableComparison:
         connector: the connector that captures it.
         topic: the topic of its change events.
         source: its database.
-        in_source: whether the database has the table.
         open_lake: opens the newest version of its Delta table.
         log: the change log.
     """
@@ -94,7 +93,6 @@ class TableComparison:
         connector: Connector,
         topic: str,
         source: SourceDatabase,
-        in_source: bool,
         open_lake: Callable[[], LakeTable | None],
         log: ChangeLog,
     ) -> None:
@@ -103,7 +101,6 @@ class TableComparison:
         self.source = source
         self.topic = topic
         self.result = TableResult(str(name), connector.name, name.database)
-        self._in_source = in_source
         self._open_lake = open_lake
         self._log = log
         self._table: SourceTable | None = None
@@ -198,11 +195,6 @@ class TableComparison:
         self._open = set()
         count = len(self._drifted) if self._difference.is_complete else self._difference.count
         rows = "1 row differs" if count == 1 else f"{count:,} rows differ"
-        if not reason and not self._in_source:
-            reason = (
-                f"The source has no such table, and Delta still has {count:,} rows of it. If it was dropped, and "
-                "nobody needs the rows, remove its topic and its Delta table."
-            )
         self.result.verdict = Verdict.DRIFT
         self.result.differing = count
         self.result.reason = reason or f"{rows}. Repair it with: make resnapshot TABLE={self.name}"
@@ -246,9 +238,6 @@ class TableComparison:
     def _prints_of_source(self) -> Fingerprints:
         lake = self._open_lake()
         columns, state = (lake.columns, lake.state()) if lake else (None, LakeState({}, None, None))
-        if not self._in_source:
-            self._shape = Shape.without_source(columns or (), state)
-            return Fingerprints()
         self._table = self.source.describe(self.name)
         self._shape = Shape.of(self._table, self.connector, columns, state)
         if not self._shape.key and lake is not None and not lake.operations() <= {"c", "r"}:

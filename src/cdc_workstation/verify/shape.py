@@ -16,9 +16,6 @@ from cdc_workstation.verify.lake import LakeState
 from cdc_workstation.verify.values import MICROS_PER_DAY, CanonicalRow, Family, Value, key_of
 from cdc_workstation.verify.verdict import RowDifference
 
-# Debezium's columns that the sink adds.
-_METADATA_PREFIX = "_cdc_"
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -63,13 +60,6 @@ class Shape:
         if missing:
             raise NotComparableError(f"column {missing[0]} of its key is not captured, so rows cannot be told apart.")
         return cls(tuple(columns), tuple(by_name[name] for name in key), tuple(notes))
-
-    @classmethod
-    def without_source(cls, lake_columns: Iterable[str], state: LakeState) -> Shape:
-        """Return what is compared of a Delta table whose source is gone: its rows by their keys."""
-        names = [name for name in state.keys or lake_columns if not name.startswith(_METADATA_PREFIX)]
-        columns = tuple(SourceColumn(name, "", Family("text"), name) for name in names)
-        return cls(columns, columns if state.keys else ())
 
     @property
     def places(self) -> list[int]:

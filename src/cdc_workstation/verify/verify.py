@@ -31,7 +31,7 @@ class CapturedTable:
         name: the table.
         connector: the connector that captures it.
         topic: the topic of its change events.
-        rows: how many rows it has, as its database estimates.
+        rows: how many rows it has, as its database estimates; those in Delta if the source has no such table.
         in_source: whether the source has it; Delta alone may, after it was dropped or renamed.
     """
 
@@ -115,7 +115,9 @@ class Verifier:
             comparison = self._comparison(table)
             started = time.monotonic()
             with self._caught(comparison, named=named):
-                if budget is not None and started - began > budget:
+                if not table.in_source:
+                    _keep(comparison.result, table.rows)
+                elif budget is not None and started - began > budget:
                     comparison.result.verdict = Verdict.LEFT_OUT
                     comparison.result.reason = "no time was left for it"
                 elif max_rows is not None and self._rows(table) > max_rows:
@@ -225,9 +227,7 @@ class Verifier:
     def _comparison(self, table: CapturedTable) -> TableComparison:
         open_lake = partial(self._stack.lake, table.topic)
         database = self._stack.database(table.connector)
-        return TableComparison(
-            table.name, table.connector, table.topic, database, table.in_source, open_lake, self._stack.log
-        )
+        return TableComparison(table.name, table.connector, table.topic, database, open_lake, self._stack.log)
 
     def _rows(self, table: CapturedTable) -> int:
         lake = self._stack.lake(table.topic)
@@ -260,7 +260,7 @@ class Verifier:
             connector, name = owner
             lake = self._stack.lake(topic)
             if lake is not None and lake.count():
-                found.append(CapturedTable(name, connector, topic, in_source=False))
+                found.append(CapturedTable(name, connector, topic, lake.count(), in_source=False))
         return found
 
 
@@ -275,6 +275,16 @@ def owner_of(topic: str, known: Collection[Connector]) -> tuple[Connector, Table
         if name is not None:
             candidates.append((connector, name))
     return max(candidates, key=lambda one: any("include.list" in key for key in one[0].config), default=None)
+
+
+def _keep(result: TableResult, rows: int) -> None:
+    """Say that Delta alone has a table: the sink leaves it as it was when the source's was dropped or renamed."""
+    result.verdict = Verdict.LEFT_OUT
+    result.delta_rows = rows
+    result.reason = (
+        f"The source has no such table (any more), and Delta keeps its {rows:,} rows. If nobody needs them, remove its "
+        "topic and its Delta table."
+    )
 
 
 def _not_compared(comparison: TableComparison, reason: str, verdict: Verdict = Verdict.NOT_COMPARED) -> None:
