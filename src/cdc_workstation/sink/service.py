@@ -130,6 +130,8 @@ class Sink:
                 topic = self.work.topics.get(name)
                 if topic is not None:
                     self.work.act(topic, self.watcher.discard_older)
+        last = records[-1]
+        metrics.APPLIED_OFFSET.labels(last.topic, str(last.partition)).set(last.offset + 1)
 
     # Writing
 
