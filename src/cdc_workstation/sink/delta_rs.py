@@ -175,12 +175,15 @@ class DeltaRsWriter:
         table = rows.table
         if not with_deleted:
             table = table.filter(pc.invert(table[DELETED]))
-        dropped = [name for name in (DELETED, UNAVAILABLE) if name in table.column_names]
+        # All columns: missing ones would be a change of the schema, which a table with mapped columns does not take.
+        whole = {
+            name: table[name] if name in table.column_names else pa.nulls(table.num_rows, kind)
+            for name, kind in (self.columns() or {}).items()
+        }
         write_deltalake(
             self._table,
-            table.drop_columns(dropped),
+            pa.table(whole),
             mode="append",
-            schema_mode="merge",
             commit_properties=_properties(info),
             post_commithook_properties=NO_HOOKS,
         )
