@@ -139,6 +139,10 @@ class Column:
         value = self.value(raw)
         return document_text(value) if self.is_json and value is not None and connector in MYSQL else value
 
+    def key(self, raw: Any) -> Any:
+        """Convert one JSON value of a key, which has to be hashable: an array is a tuple."""
+        return _hashable(self.value(raw))
+
     def value(self, raw: Any) -> Any:
         """Convert one JSON value.
 
@@ -154,6 +158,10 @@ class Column:
             raise
         except (ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ValueConversionError(f"{self.name}: {raw!r} is no {self.type} ({error})") from error
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def column(schema: dict[str, Any]) -> Column:

@@ -240,7 +240,7 @@ class Decoder:
                 raise MalformedError("key", f"the key's schema cannot be read: {error}") from error
             self._keys[prefix] = schema
         try:
-            return schema, tuple(one.value(payload[one.name]) for one in schema.columns)
+            return schema, tuple(one.key(payload[one.name]) for one in schema.columns)
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedError("key", f"the key contradicts its schema: {error}") from error
 

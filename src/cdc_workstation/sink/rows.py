@@ -58,7 +58,8 @@ def build(
     nulls: Counter[str] = Counter()
     carried = []
     for event in events:
-        if event.key is not None and None in event.key:
+        if event.key is not None and any(part is None or part != part for part in event.key):
+            # NaN is not equal to itself: such a row would never be found again.
             dead.append(DeadLetter(event.record, "key", "a value of the key has no place in Delta"))
         elif event.op == "c" and event.unavailable:
             lacks = f"the row with the changed key lacks {', '.join(sorted(event.unavailable))}, which did not change"
