@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,7 +17,7 @@ from cdc_workstation.sink.delta_rs import DeltaRsWriter
 from cdc_workstation.sink.location import Location
 from cdc_workstation.sink.schema import METADATA, Change, Fill
 from cdc_workstation.sink.spark_connect import SparkConnectWriter
-from cdc_workstation.sink.spark_sessions import SparkSessions
+from cdc_workstation.sink.spark_sessions import Session, SparkSessions
 from cdc_workstation.sink.state import State, restore
 from cdc_workstation.sink.writer import CommitInfo, TableWriter
 from tests.writer_contract import NAMES, NOTHING, VALUES, WriterContract, create, rows, stored
@@ -176,18 +176,42 @@ def test_server_that_is_not_there_fails_soon(location: Location) -> None:
         writer.append(rows([{"id": 1}]), NOTHING, with_deleted=False)
 
 
-def test_user_may_ask_for_deletion_vectors(spark: Engine, delta_table: DeltaTableLocation) -> None:
-    """Properties that need features of a table are Spark's to set; then the table is Spark's alone."""
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [({"delta.enableDeletionVectors": "true"}, "ab"), ({"delta.columnMapping.mode": "name"}, "a b")],
+    ids=["deletion vectors", "mapped columns"],
+)
+def test_embedded_engine_goes_on_with_features_of_spark(
+    spark: Engine,
+    embedded: Engine,
+    sessions: SparkSessions,
+    delta_table: DeltaTableLocation,
+    properties: dict[str, str],
+    name: str,
+) -> None:
+    """Users' properties, and tables of the sink's first version: Spark reads what delta-rs makes of them."""
+    types = {"id": pa.int64(), name: pa.string()}
     writer = spark()
-    types = {"id": pa.int64(), "a b": pa.string()}
-    writer.create(types | METADATA, {"delta.enableDeletionVectors": "true"}, replaces=False)
-    writer.append(rows([{"id": 1, "a b": "x"}, {"id": 2}], types), NOTHING, with_deleted=False)
-    writer.upsert(rows([{"id": 1}], types, order=2, deleted=[0]), ["id"], NOTHING, insert_only=False)
-    writer.evolve(Change(added={"c;d": pa.int32()}, retyped={"a b": pa.string()}))
+    writer.create(types | METADATA, properties, replaces=False)
+    writer.append(rows([{"id": key, name: "old"} for key in range(4)], types), NOTHING, with_deleted=False)
+    writer.upsert(rows([{"id": 0}], types, order=2, deleted=[0]), ["id"], NOTHING, insert_only=False)
+    writer.evolve(Change(added={"c": pa.int32()}))
 
-    assert writer.count() == 1
-    assert writer.columns() == types | METADATA | {"c;d": pa.int32()}
-    assert (Path(delta_table.path) / "_delta_log").is_dir()
+    # Files that nobody needs go at once.
+    at_once = "'delta.deletedFileRetentionDuration' = 'interval 0 seconds'"
+    sessions.run(lambda one: one.spark.sql(f"ALTER TABLE {delta_table.identifier} SET TBLPROPERTIES ({at_once})"))
+
+    other = embedded()
+    other.refresh()
+    other.vacuum()
+    other.append(rows([{"id": 4}], types), NOTHING, with_deleted=False)
+    changes = rows([{"id": 1, name: "new"}, {"id": 2}], types, order=3, deleted=[1])
+    other.upsert(changes, ["id"], NOTHING, insert_only=False)
+
+    def read(session: Session) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in session.spark.read.format("delta").load(delta_table.path).collect()]
+
+    assert sorted(one[:2] for one in sessions.run(read)) == [(1, "new"), (3, "old"), (4, None)]
 
 
 def test_maintenance_compacts_files_and_keeps_the_state(

@@ -24,6 +24,11 @@ _SMALL_FILES = 4
 _COMMITS = 64
 
 
+def has_deletion_vectors(table: DeltaTable) -> bool:
+    """Tell whether a table may mark rows as deleted in files of their own: a user asked for it, or Spark's default."""
+    return "deletionVectors" in (table.protocol().reader_features or ())
+
+
 class TableFiles:
     """Looks after the files of one table.
 
@@ -84,8 +89,10 @@ class TableFiles:
         # What becomes obsolete now is removed a retention later.
         self._obsolete = self._committed + self._retention * 7 / 6 > self._vacuumed
         table = DeltaTable(str(self._location), storage_options=dict(self._location.storage_options))
-        # In full: change data, and files of a commit that was killed, are in no `remove` of the log.
-        table.vacuum(dry_run=False, enforce_retention_duration=False, full=True)
+        # In full: change data, and files of a commit that was killed, are in no `remove` of the log. Nor are deletion
+        # vectors that are in use, which delta-rs would remove (1.6).
+        full = not has_deletion_vectors(table)
+        table.vacuum(dry_run=False, enforce_retention_duration=False, full=full)
         table.cleanup_metadata()
 
     def _compact(self, table: DeltaTable) -> int:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdc_workstation.sink.columns import quoted, sql_type
+from cdc_workstation.sink.delta_files import has_deletion_vectors
 from cdc_workstation.sink.delta_rs import DeltaRsWriter
 from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.location import Location
@@ -59,7 +60,7 @@ class SparkConnectWriter(DeltaRsWriter):
         self._sessions = sessions
         self._name = f"delta.{quoted(str(location))}"
         self._commits = 0
-        self._optimized = self._vacuumed = time.monotonic()
+        self._optimized = time.monotonic()
 
     def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str], *, replaces: bool) -> None:
         """Create the table."""
@@ -142,6 +143,7 @@ class SparkConnectWriter(DeltaRsWriter):
         if info.transaction is not None:
             settings |= {_APP_ID: info.transaction[0], _APP_VERSION: str(info.transaction[1])}
         self._execute(statement, settings, rows)
+        self._files.committed()
         self._commits += 1
 
     def _execute(self, statement: str, settings: Mapping[str, str] | None = None, rows: pa.Table | None = None) -> None:
@@ -181,15 +183,17 @@ class SparkConnectWriter(DeltaRsWriter):
         self._execute(f"OPTIMIZE {self._name}")
         return self.obsolete_bytes() if self.version() > version else 0
 
-    def vacuum_is_due(self) -> bool:
-        """Whether files of versions past their retention may be there."""
-        rest = max(self._retention / 4, _SHORTEST_REST)
-        return self._opened is not None and time.monotonic() - self._vacuumed > rest
-
     def vacuum(self) -> None:
         """Remove files of versions past their retention: as long as the table's own property says."""
-        self._vacuumed = time.monotonic()
-        self._execute(f"VACUUM {self._name}")
+        super().vacuum()
+        table = self._opened
+        if table is not None and has_deletion_vectors(table):
+
+            def vacuum(session: Session) -> None:
+                session.configure({})
+                session.spark.sql(f"VACUUM {self._name}")
+
+            self._sessions.run(vacuum)
 
 
 def _merge(table: str, rows: Rows, keys: Sequence[str], *, insert_only: bool) -> str:
