@@ -9,15 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cdc_workstation.sink.columns import (
+from cdc_workstation.sink.columns import column, sql_type, widened
+from cdc_workstation.sink.values import (
     UNAVAILABLE,
     UnknownTypeError,
     ValueConversionError,
-    column,
     is_unavailable,
-    sql_type,
     time_text,
-    widened,
 )
 
 

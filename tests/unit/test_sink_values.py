@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 
 from cdc_workstation.sink.canary import event as canary_event
-from cdc_workstation.sink.columns import Column, UnrepresentableError, ValueConversionError, column, document_text
+from cdc_workstation.sink.columns import Column, column
 from cdc_workstation.sink.events import Decoder, Event, Record, RowSchema
 from cdc_workstation.sink.rows import build
 from cdc_workstation.sink.schema import needed
+from cdc_workstation.sink.values import UnrepresentableError, ValueConversionError, document_text
 
 DECIMAL = "org.apache.kafka.connect.data.Decimal"
 

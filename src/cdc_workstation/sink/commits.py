@@ -9,12 +9,12 @@ from typing import Literal
 import pyarrow as pa
 
 from cdc_workstation.sink import schema as schemas
-from cdc_workstation.sink.columns import UnknownTypeError
 from cdc_workstation.sink.deduplicate import deduplicate
 from cdc_workstation.sink.events import AFTER_ALL, Event, Position, RowSchema
 from cdc_workstation.sink.schema import METADATA, Change, IncompatibleError
 from cdc_workstation.sink.state import State
 from cdc_workstation.sink.steps import Commit, DeadLetter, DeleteOlder, StoppedError
+from cdc_workstation.sink.values import UnknownTypeError
 
 _SNAPSHOT_ENDS = ("last", "last_in_data_collection")
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cdc_workstation.sink.columns import UNAVAILABLE_BYTES, Column, UnknownTypeError, column, is_unavailable
+from cdc_workstation.sink.columns import Column, column
+from cdc_workstation.sink.values import UNAVAILABLE_BYTES, UnknownTypeError, is_unavailable
 
 OPERATIONS = frozenset("crudt")
 _PAYLOAD = b',"payload":'

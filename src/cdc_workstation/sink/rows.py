@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from cdc_workstation.sink.columns import Column, UnrepresentableError, ValueConversionError
+from cdc_workstation.sink.columns import Column
 from cdc_workstation.sink.events import Event, RowSchema
 from cdc_workstation.sink.steps import DeadLetter
+from cdc_workstation.sink.values import UnrepresentableError, ValueConversionError
 
 # What Arrow says of a value that its type cannot hold.
 _DOES_NOT_FIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)

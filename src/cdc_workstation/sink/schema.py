@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from cdc_workstation.sink.columns import MYSQL, YEAR_OF_ZERO, Column, ValueConversionError, sql_type, widened
+from cdc_workstation.sink.columns import Column, sql_type, widened
 from cdc_workstation.sink.events import RowSchema
+from cdc_workstation.sink.values import MYSQL, YEAR_OF_ZERO, ValueConversionError
 
 METADATA: dict[str, pa.DataType] = {
     "_cdc_op": pa.string(),
