@@ -600,6 +600,27 @@ def test_newer_change_before_a_recreated_table_stops_it(table: ModelTable) -> No
     assert "the source's log went back" in str(table.stopped)
 
 
+def test_recreated_table_may_have_another_key_or_none(table: ModelTable) -> None:
+    table.apply(change(0, 1), change(1, 2))
+    table.begins_empty(25, at_ms=0)
+
+    table.apply(without_key(change(2, 1)), without_key(change(3, 1)))
+
+    assert (table.stopped, table.dead) == (None, [])
+    assert table.values() == [2, 3]
+
+
+def test_table_that_lost_its_key_stops_until_a_snapshot(table: ModelTable) -> None:
+    place = {"db": "elsewhere", "table": "journal"}
+    table.apply(change(0, 1, **place), without_key(change(1, 2, **place)))
+    assert table.stopped == "the source's table has no primary key any more; take a new snapshot"
+
+    snapshot = without_key(change(2, 3, "r", snapshot="last", at=90, **place))
+    table.apply(snapshot)
+    assert table.stopped is None
+    assert table.values() == [2]
+
+
 def test_table_created_twice_in_the_log_is_emptied_once(table: ModelTable) -> None:
     table.apply(change(0, 1))
     table.begins_empty(25, at_ms=0)

@@ -88,7 +88,10 @@ class Planner:
         fresh = self._table.state is None
         if state.keyed is None:
             state.keyed = any(event.key is not None for event in events)
+        if state.keyed and any(event.key is None and event.collection for event in events):
+            raise StoppedError("the source's table has no primary key any more; take a new snapshot", recovers=True)
         if state.keyed:
+            # Of a message that no connector wrote there is no table to ask.
             dead += [
                 DeadLetter(event.record, "no_key", "the table has a primary key")
                 for event in events

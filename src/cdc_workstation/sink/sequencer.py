@@ -207,6 +207,8 @@ class Sequencer:
         if state is None:
             return []
         state.ddl, state.ddl_ms = position, at_ms
+        # It may be another table by now, with another key, or none.
+        state.keyed = state.keys = None
         return [DeleteOlder(min(state.offsets, default=0), state, position=position)]
 
     def sequence(self, partition: int, records: Sequence[Record]) -> Iterator[Step]:
