@@ -26,7 +26,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from cdc_workstation.clients import capture
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.clients.sink import SinkClient, total
+from cdc_workstation.clients.sink import SinkClient, samples, total
 from cdc_workstation.fixtures.kafka import CONNECTOR_CLASSES, TOPIC_PREFIX, find_connector
 from cdc_workstation.settings import Settings
 
@@ -325,11 +325,12 @@ class Leftovers:
             return True
         self._delete_topics()
         try:
-            known = self._waiting[0].sink_metrics()
+            known = {labels["table"] for labels, _ in samples(self._waiting[0].sink_metrics(), "table_stopped")}
         except requests.ConnectionError:
             # There is no sink: a new one will not know what has no topic.
-            known = ""
-        self._remove_directories([database for database in self._waiting if f'"{database.name}.' not in known])
+            known = set()
+        in_use = {table.partition(".")[0] for table in known}
+        self._remove_directories([database for database in self._waiting if database.name not in in_use])
         return not self._waiting
 
     def _delete_topics(self) -> None:
