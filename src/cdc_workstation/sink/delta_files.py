@@ -92,7 +92,12 @@ class TableFiles:
         # In full: change data, and files of a commit that was killed, are in no `remove` of the log. Nor are deletion
         # vectors that are in use, which delta-rs would remove (1.6).
         full = not has_deletion_vectors(table)
-        table.vacuum(dry_run=False, enforce_retention_duration=False, full=full)
+        remote = is_remote(self._location.root)
+        obsolete = table.vacuum(dry_run=not remote, enforce_retention_duration=False, full=full)
+        if not remote:
+            # Removed here: delta-rs begins with a commit, which fails whenever another one came in between.
+            for name in obsolete:
+                Path(str(self._location), name).unlink(missing_ok=True)
         table.cleanup_metadata()
 
     def _compact(self, table: DeltaTable) -> int:

@@ -172,6 +172,7 @@ class Watcher:
         lost = applier.sequencer.lost()
         if lost is not None:
             applier.stop(lost)
+        self._work.reader.prepare(applier.topic)
         with self._work.changed:
             topic.opening = False
             topic.failed_at = None
