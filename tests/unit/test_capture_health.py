@@ -9,7 +9,7 @@ import pytest
 from cdc_workstation.clients.capture import CaptureHealth
 from cdc_workstation.clients.connect import root_cause
 from cdc_workstation.clients.delta import CaptureError, DeltaReader
-from cdc_workstation.clients.sink import next_offsets, is_stopped, total
+from cdc_workstation.clients.sink import is_stopped, next_offsets, total
 from cdc_workstation.settings import Settings
 
 TRACE = """\
