@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from pyspark.errors import PySparkException
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -73,5 +72,7 @@ def test_feed_enabled_later_starts_there(spark_connect_session: SparkSession, de
     )
     spark_connect_session.sql(f"INSERT INTO {delta_table.identifier} VALUES (2, 20)")
     assert changes(spark_connect_session, delta_table, first=2) == [("insert", 2, 20, 3)]
+    from pyspark.errors import PySparkException
+
     with pytest.raises(PySparkException, match=r"(?i)change data|cdf"):
         changes(spark_connect_session, delta_table, first=0)

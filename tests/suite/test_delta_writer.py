@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pyspark.errors import AnalysisException
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -60,6 +59,8 @@ def test_row_with_another_schema_is_refused(
 ) -> None:
     write(products(spark_connect_session, LAPTOP), delta_table)
     other = spark_connect_session.createDataFrame([(2, "Mouse", Decimal("19.90"), "grey")], f"{SCHEMA}, colour string")
+    from pyspark.errors import AnalysisException
+
     with pytest.raises(AnalysisException, match=r"(?i)schema mismatch"):
         write(other, delta_table, mode="append")
     assert rows(spark_connect_session, delta_table) == [LAPTOP]

@@ -112,12 +112,17 @@ def run_separately(directory: Path, name: str, tests: str, workers: int = 0) -> 
     (directory / "test_separate.py").write_text(tests.format(name=name))
     (directory / "narrow.py").write_text(NARROW.format(name=name))
     suite = Path(__file__).parent
-    plugins = ("narrow", "conftest", "no:cacheprovider")
+    # No other plugin: to load them all is half of what such a run costs.
+    plugins = ("cdc_workstation.plugin", "xdist", "narrow", "conftest", "no:cacheprovider")
     return subprocess.run(
         [sys.executable, "-m", "pytest", *(f"-p{one}" for one in plugins), "--rootdir=.", f"--numprocesses={workers}"],
         cwd=directory,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        | {"PYTHONPATH": os.pathsep.join([str(directory), str(suite), *sys.path]), "TMPDIR": str(directory)},
+        | {
+            "PYTHONPATH": os.pathsep.join([str(directory), str(suite), *sys.path]),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "TMPDIR": str(directory),
+        },
         start_new_session=True,
         capture_output=True,
         text=True,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
 from deltalake import DeltaTable
-from pyspark.sql import SparkSession
 
 from cdc_workstation.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 

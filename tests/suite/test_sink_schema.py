@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 from captured import CapturedDatabase, CapturedTable, until
 from deltalake import write_deltalake
-from pyspark.sql import SparkSession
 
 from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.sink.canary import event
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases")]
 
