@@ -50,7 +50,7 @@ verify: venv ## Compare captured tables with their sources (TABLE=cdcdb.products
 resnapshot: venv ## Read one table again until Delta equals it: repairs drift (TABLE=cdcdb.products)
 	@$(attached) cdc-workstation resnapshot $(or $(TABLE),$(error Say which table: TABLE=cdcdb.products)) $(ARGS)
 
-faults: venv ## Kill and restart services while changes come (not beside other tests)
+faults: venv ## Kill, pause and restart services under load (not beside other tests)
 	@$(attached) $(pytest) tests/faults $(ARGS)
 
 molecule: venv ## Run a molecule scenario (SCENARIO=default; the others are in molecule/)
