@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     found = Run(Path(str(settings.location_of(TOPIC))), writer)
     committed: list[tuple[float, int]] = []
     offset = ROWS
+    ended = threading.Event()
+    vacuums = threading.Thread(target=_vacuum, args=(writer, ended), daemon=True)
+    vacuums.start()
     started = time.monotonic()
     while found.left_behind < 3 * BUDGET or time.monotonic() < started + 3 * RETENTION:
         assert time.monotonic() < started + 90, f"only {found.left_behind} bytes were replaced"
@@ -91,8 +95,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         offset += CHANGES_PER_COMMIT
         committed.append((time.monotonic(), writer.version()))
         left = writer.obsolete_bytes() + writer.maintain()
-        if writer.vacuum_is_due():
-            writer.vacuum()
         found.left_behind += left
         found.largest_commit = max(found.largest_commit, left)
         time.sleep(pacing.spend(left))
@@ -101,7 +103,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             oldest = time.monotonic() - RETENTION + SLACK
             for version in [version for moment, version in committed if moment > oldest][:1]:
                 found.check(version)
+    ended.set()
+    vacuums.join()
     return found
+
+
+def _vacuum(writer: DeltaRsWriter, ended: threading.Event) -> None:
+    """Remove files beside the writing, as the service does."""
+    while not ended.wait(0.02):
+        if writer.vacuum_is_due():
+            writer.vacuum()
 
 
 def _note(chance: random.Random) -> str:
