@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 
 from confluent_kafka import KafkaException
@@ -16,7 +17,7 @@ from cdc_workstation.sink.applier import Applier
 from cdc_workstation.sink.canary import Canary
 from cdc_workstation.sink.control import Control
 from cdc_workstation.sink.dead_letters import DeadLetters
-from cdc_workstation.sink.drift import LakeCount
+from cdc_workstation.sink.drift import DRIFT_ROWS, LakeCount
 from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.pacing import Pacing
 from cdc_workstation.sink.settings import SinkSettings
@@ -291,6 +292,8 @@ class Watcher:
                 del self._work.topics[name]
             log.info("%s was deleted: %s is no longer written", name, topic.applier.location)
             metrics.forget(topic.applier.name, name)
+            with suppress(KeyError):
+                DRIFT_ROWS.remove(topic.applier.name)
 
     def _tell_progress(self) -> None:
         applied = {
