@@ -51,9 +51,6 @@ class Kafka:
 
     # The reader
 
-    def prepare(self, topic: str) -> None:
-        """There is no leader to look for."""
-
     def start(self, topic: str, offsets: Mapping[int, int]) -> None:
         self.next[topic] = offsets[0]
         self.paused.discard(topic)

@@ -15,7 +15,6 @@ log = logging.getLogger(__name__)
 # How many records one look takes at most, and how long it waits for a first one.
 _RECORDS = 5000
 _WAIT_SECONDS = 0.1
-_METADATA_SECONDS = 10.0
 # A topic that is gone, or the part of it that was read: the topic is looked at again.
 _LOST = frozenset(
     {
@@ -73,10 +72,6 @@ class Reader:
         self._pausing: dict[tuple[str, int], bool] = {}
         self._assigned: set[tuple[str, int]] = set()
         self._lost: set[str] = set()
-
-    def prepare(self, topic: str) -> None:
-        """Learn who leads a topic's partitions: the library itself looks for that twice a second."""
-        self._consumer.list_topics(topic, timeout=_METADATA_SECONDS)
 
     def start(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Read a topic from these offsets, from the next `read` on; also one that is read already."""

@@ -173,7 +173,6 @@ class Watcher:
         lost = applier.sequencer.lost()
         if lost is not None:
             applier.stop(lost)
-        self._work.reader.prepare(applier.topic)
         with self._work.changed:
             topic.opening = False
             topic.failed_at = None
@@ -270,13 +269,18 @@ class Watcher:
     def lake(self) -> dict[str, LakeCount]:
         """Return what is known of each table, for the comparison of row counts."""
         with self._work.changed:
-            topics = {name: topic for name, topic in self._work.topics.items() if not topic.opening}
-            waits = {name for name, topic in topics.items() if topic.running or topic.waiting}
+            topics = dict(self._work.topics)
+            # One that is not open, or is about to be read again, says nothing yet.
+            waits = {
+                name
+                for name, topic in topics.items()
+                if topic.running or topic.waiting or topic.opening or topic.failed_at is not None
+            }
         found = {}
         for name, topic in topics.items():
             applier = topic.applier
             state = applier.sequencer.state
-            rows = applier.writer.count() if applier.writer.version() >= 0 else None
+            rows = applier.writer.count() if name not in waits and applier.writer.version() >= 0 else None
             waiting = applier.lag or int(name in waits)
             found[name] = LakeCount(applier.name, rows, waiting, state is None or state.keyed is not False)
         return found
