@@ -88,7 +88,8 @@ def prefill(source: Source, topic: str, count: int) -> None:
 @contextmanager
 def host_sink(source: Source, topic: str, tables: Path) -> Iterator[None]:
     """Run a sink for this topic alone, with tables, a canary and a port of its own."""
-    canary = f"{topic}_canary"
+    # Not below the prefix of tables, which the stack's own sink would read.
+    canary = f"cdc_sink_canary_{topic.rpartition('.')[2]}"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
