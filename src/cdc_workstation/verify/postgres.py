@@ -157,10 +157,13 @@ def _postgres_column(name: str, kind: str, category: str, item: str, generated: 
     """
     quoted = _quoted(name)
     if item:
+        if item in _TEXT_ITEMS or not (item in _POSTGRES or item in _POSTGRES_TEXT):
+            # Intervals are written in the style of the session, which is another one here than Debezium's.
+            known = item != "interval" and not generated
+            return SourceColumn(name, kind, Family("list", Family("text")), f"to_json({quoted}::text[])", known)
         family, _ = _POSTGRES.get(item, (Family("text"), "{}"))
         source = f"{quoted}::float8[]" if item == "float4" else quoted
-        known = item in _POSTGRES or item in _POSTGRES_TEXT
-        return SourceColumn(name, kind, Family("list", family), f"to_json({source})", known and not generated)
+        return SourceColumn(name, kind, Family("list", family), f"to_json({source})", not generated)
     family, expression = _POSTGRES.get(kind, (Family("text"), "{}"))
     known = kind in _POSTGRES or kind in _POSTGRES_TEXT or category in "erm"
     return SourceColumn(name, kind, family, expression.format(quoted), known and not generated)
@@ -181,13 +184,16 @@ _POSTGRES: dict[str, tuple[Family, str]] = (
         "hstore": (Family("json"), "{}::json"),
         "bytea": (Family("bytes"), "{}"),
         "bit": (Family("bits"), "{}"),
-        "varbit": (Family("bits"), "{}"),
+        # Its length counts, so it is text in Delta.
+        "varbit": (Family("text"), "{}::text"),
         "time": (Family("time"), "{}"),
         "timetz": (Family("timetz"), "{}"),
         "interval": (Family("interval"), "{}"),
         "point": (Family("point"), "{}"),
     }
 )
+# As items of an array they are text in Delta, as the database writes them; so are items of types not listed here.
+_TEXT_ITEMS = {"bit", "varbit", "interval", "money", "point"}
 _POSTGRES_TEXT = {
     *("text", "varchar", "bpchar", "name", "citext", "char", "uuid", "xml", "ltree"),
     *("inet", "cidr", "macaddr", "macaddr8", "tsvector"),
