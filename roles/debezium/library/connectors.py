@@ -95,7 +95,8 @@ class Connect:
             except HTTPError as error:
                 status, text = error.code, error.read()
                 reason = f"{status}: {_message(text)}"
-                if status not in (409, 503):
+                # A rebalance is a 500, too, if it comes while the request is under way.
+                if status not in (409, 503) and "rebalance" not in reason:
                     return status, _parsed(text)
             except (URLError, OSError, ValueError) as error:
                 reason = str(getattr(error, "reason", error))

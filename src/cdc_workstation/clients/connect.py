@@ -224,7 +224,7 @@ class ConnectClient:
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
         return Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, ConnectError) and error.status == _REBALANCING),
+            retry=retry_if_exception(_is_rebalancing),
             stop=stop_after_delay(self.timeout),
             wait=wait_fixed(0.1),
             reraise=True,
@@ -247,6 +247,11 @@ def root_cause(trace: str) -> str:
     starts = [number for number, line in enumerate(lines) if line.startswith(_CAUSE)]
     cause = "\n".join(lines[starts[-1] if starts else 0 :])
     return _PACKAGE.sub("", cause.removeprefix(_CAUSE))
+
+
+def _is_rebalancing(error: BaseException) -> bool:
+    """Tell whether the worker refuses a request for as long as connectors are distributed; not always with 409."""
+    return isinstance(error, ConnectError) and (error.status == _REBALANCING or "rebalance" in str(error))
 
 
 def _path(name: str, *rest: str) -> str:
