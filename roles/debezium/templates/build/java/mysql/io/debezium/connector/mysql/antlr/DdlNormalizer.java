@@ -29,7 +29,6 @@ import io.debezium.ddl.parser.mysql.generated.MySqlParser;
  * - double-quoted strings become single-quoted ones, as the grammar knows no others (Debezium's own class does that);
  * - a word that the grammar takes for a keyword is quoted (`url` in 3.6.1; the next release quotes such words, too);
  * - if that does not help, expressions are left out, of which the connector needs none;
- * - DATE, DATETIME and TIMESTAMP columns lose NOT NULL, so that a zero date becomes NULL instead of 1970-01-01;
  * - columns that exchange names (`RENAME COLUMN a TO b, RENAME COLUMN b TO a`) do so by way of temporary names;
  * - an ALTER TABLE that cannot be parsed sets its table aside: it is renamed in the connector's eyes, which then skips its
  *   rows with a warning until a new snapshot reads its definition. The sink reads the mark in `debezium`'s DDL events.
