@@ -87,7 +87,7 @@ public final class LeftOut extends AbstractAppender {
                 return Kind.statements;
             case "TableSchemaBuilder":
                 return message.startsWith("Failed to properly convert") ? Kind.values : null;
-            case "RequiredNumbers":
+            case "PostgresValues":
                 return Kind.values;
             default:
                 return null;
