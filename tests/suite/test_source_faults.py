@@ -14,6 +14,7 @@ import pytest
 from captured import CapturedDatabase, until
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvents
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.source_changes import TableChange, table_changes, topic_name
@@ -196,6 +197,20 @@ def test_number_that_is_none_is_text_or_null(
     assert first_row(events, 1) == {"id": 1, "n": "NaN", "m": None}
     last = first_row(events, 2)
     assert (last["n"], float(last["m"])) == ("Infinity", 1.25)
+
+
+def test_value_that_cannot_be_sent_is_counted(
+    captured_postgres: CapturedDatabase, prometheus_client: PrometheusClient
+) -> None:
+    def counted() -> float:
+        return sum(value for _, value in prometheus_client.query('debezium_left_out_total{kind="values"}'))
+
+    before = counted()
+    name = f"{captured_postgres.name}.counted"
+    captured_postgres.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, m NUMERIC(10,2))")
+    captured_postgres.execute(f"INSERT INTO {name} VALUES (1, 'NaN')")
+
+    until(lambda: counted() > before, "the value is counted")
 
 
 def test_zero_date_is_null(captured_mysql: CapturedDatabase, change_events: Callable[..., ChangeEvents]) -> None:
