@@ -297,6 +297,36 @@ class WriterContract:
         # Spark's MERGE commits what it has looked at, even if no row changed.
         assert writer.version() - version <= 1
 
+    def test_commit_may_have_no_rows(self, writer: TableWriter, path: str) -> None:
+        create(writer)
+        writer.append(rows([{"id": 1}]), NOTHING, with_deleted=False)
+        version = writer.version()
+
+        writer.record(CommitInfo("nothing new"))
+
+        assert writer.version() == version + 1
+        assert writer.history(1)[0]["userMetadata"] == "nothing new"
+        assert [one["id"] for one in stored(path, "id")] == [1]
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [(None, "interval 3600 seconds"), ("interval 60 seconds", "interval 3600 seconds"), ("interval 2 days", None)],
+    )
+    def test_retention_of_a_table_that_exists_is_kept(
+        self, writer: TableWriter, path: str, before: str | None, after: str | None
+    ) -> None:
+        names = ["delta.deletedFileRetentionDuration", "delta.logRetentionDuration"]
+        configuration = dict.fromkeys(names, before) if before else {}
+        DeltaTable.create(path, pa.schema(list((COLUMNS | METADATA).items())), configuration=configuration)
+        writer.refresh()
+
+        writer.retain({})
+        writer.retain({})
+
+        found = DeltaTable(path)
+        assert [found.metadata().configuration.get(name) for name in names] == [after or before] * 2
+        assert found.version() == (1 if after else 0)
+
     def test_change_feed_shows_what_changed(self, writer: TableWriter, path: str) -> None:
         create(writer)
         writer.append(rows([{"id": 1}, {"id": 2}]), NOTHING, with_deleted=False)

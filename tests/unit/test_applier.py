@@ -194,6 +194,44 @@ def test_missing_rows_are_deleted_at_the_next_start(table: Applier, monkeypatch:
     assert rows(table) == [2, 3]
 
 
+def test_records_without_effect_are_not_missed_once_kafka_has_removed_them(
+    table: Applier, settings: SinkSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.apply(0, [change(0, 1)])
+    # A delete of no row, its tombstone, and a change that was applied before.
+    table.apply(0, [change(1, 9, "d"), tombstone(2, 9), change(3, 1, at=5)])
+    assert not table.progress_is_due()
+    monkeypatch.setattr("cdc_workstation.sink.applier._IDLE_SECONDS", 0.0)
+    assert table.progress_is_due()
+    table.record_progress()
+    assert not table.progress_is_due()
+
+    restarted = applier(settings)
+
+    assert restarted.open("topic-1", {0: 4}) == {0: 4}
+    assert restarted.sequencer.lost() is None
+    assert restarted.sequencer.open("topic-1", {0: 5}, restarted.sequencer.state, None)
+    assert "offsets 4 to 4" in str(restarted.sequencer.lost())
+
+
+def test_records_of_a_stopped_table_never_count_as_read(table: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc_workstation.sink.applier._IDLE_SECONDS", 0.0)
+    table.apply(0, [without_key(change(0, 1))])
+    table.apply(0, [change(1, 2)])
+
+    assert table.stopped is not None
+    assert not table.progress_is_due()
+
+
+def test_changed_retention_reaches_tables_that_exist(table: Applier, settings: SinkSettings) -> None:
+    table.apply(0, [change(0, 1)])
+
+    applier(settings.model_copy(update={"retention_seconds": 7200})).open("topic-1", {0: 0})
+
+    found = DeltaTable(str(table.location)).metadata().configuration
+    assert found["delta.deletedFileRetentionDuration"] == found["delta.logRetentionDuration"] == "interval 7200 seconds"
+
+
 def test_lag_grows_while_records_wait(table: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
 

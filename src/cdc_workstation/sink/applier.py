@@ -28,6 +28,8 @@ from cdc_workstation.sink.writer import CommitInfo, TableWriter
 
 log = logging.getLogger(__name__)
 
+# Offsets of records without effect are recorded once a table was idle for so long.
+_IDLE_SECONDS = 10.0
 # How many commits back the state is looked for: nearly always the last one has it; others than the sink's may follow.
 _HISTORY = (1, 10, 200)
 
@@ -59,6 +61,8 @@ class Applier:
         """Records in Kafka that are not applied yet, as of the last look."""
         self._settings = settings
         self._dead_letters = dead_letters
+        self._recorded: dict[int, int] = {}
+        self._changed_at = 0.0
         self._stopped_version = -1
         self._warned = False
         self._behind_since: float | None = None
@@ -87,9 +91,11 @@ class Applier:
         state = self._state(topic_id, list(log_start)) if version >= 0 else None
         offsets = self.sequencer.open(topic_id, log_start, state, self.writer.columns())
         self.applied = dict(offsets)
-        metrics.TABLE_STOPPED.labels(self.name).set(0)
+        self._recorded = state.next_offsets if state is not None else {}
+        if METADATA.keys() <= (self.writer.columns() or {}).keys():
+            self.writer.retain(self._settings.table_properties)
         if version >= 0:
-            metrics.TABLE_VERSION.labels(self.name).set(version)
+            metrics.TABLE_VERSION.labels(self.name).set(self.writer.version())
         for step in self.sequencer.overdue():
             self._carry_out(step)
         return offsets
@@ -120,11 +126,30 @@ class Applier:
         for step in self.sequencer.sequence(partition, records):
             self._carry_out(step)
         self.applied[partition] = records[-1].offset + 1
+        self._changed_at = time.monotonic()
+        self._show_running()
 
     def begins_empty(self, position: Position, at_ms: int) -> None:
         """Delete what is older than a position of the source's log at which its table was empty."""
         for step in self.sequencer.begins_empty(position, at_ms):
             self._carry_out(step)
+
+    def progress_is_due(self) -> bool:
+        """Whether `record_progress` has something to do."""
+        unrecorded = any(offset > self._recorded.get(partition, 0) for partition, offset in self.applied.items())
+        idle = time.monotonic() - self._changed_at > _IDLE_SECONDS
+        return unrecorded and idle and self.sequencer.progress is not None
+
+    def record_progress(self) -> None:
+        """Commit the offsets of records that changed no row.
+
+        Otherwise nobody could tell them from lost ones, once Kafka has removed them and the sink starts again.
+        """
+        state = self.sequencer.progress
+        if state is not None and self.progress_is_due():
+            self.writer.record(CommitInfo(state.metadata(self.topic)))
+            self._recorded = state.next_offsets
+            metrics.TABLE_VERSION.labels(self.name).set(self.writer.version())
 
     def stop(self, error: StoppedError) -> None:
         """Take no more changes: they become dead letters."""
@@ -156,6 +181,7 @@ class Applier:
         elif step.change:
             self._evolve(step)
         columns = self.writer.columns() or {}
+        version = self.writer.version()
         rows = build(step.rows, step.schema, step.keys, columns)
         for column, count in rows.nulls.items():
             metrics.UNREPRESENTABLE.labels(self.name, column).inc(count)
@@ -170,7 +196,7 @@ class Applier:
                 self.writer.append(rows, info, with_deleted=not step.state.keyed)
             else:
                 self.writer.upsert(rows, step.keys, info, insert_only=step.mode == "insert")
-        self.sequencer.committed(step)
+        self._committed(step, version)
         self._count(step.events, started)
 
     def _evolve(self, step: Commit) -> None:
@@ -193,10 +219,17 @@ class Applier:
     def _delete_older(self, step: DeleteOlder) -> None:
         started = time.monotonic()
         self._dead_letter(step.dead_letters)
+        version = self.writer.version()
         self.writer.delete_older(step.position, self._info(step))
-        self.sequencer.committed(step)
+        self._committed(step, version)
         if step.events:
             self._count(step.events, started)
+
+    def _committed(self, step: Commit | DeleteOlder, version: int) -> None:
+        """Take note of a step; one that changed no row is not in the table's log."""
+        self.sequencer.committed(step)
+        if self.writer.version() > version:
+            self._recorded = step.state.next_offsets
 
     def _info(self, step: Commit | DeleteOlder) -> CommitInfo:
         """Return what the commit carries.
@@ -231,12 +264,18 @@ class Applier:
         now = time.time()
         if not offsets:
             self._behind_since = None
+            self._show_running()
         elif self._behind_since is None:
             self._behind_since = now
         else:
             state = self.sequencer.state
             newest = state.ts_ms / 1000 if state else 0.0
             metrics.LAG_SECONDS.labels(self.name).set(max(now - max(newest, self._behind_since), 0.0))
+
+    def _show_running(self) -> None:
+        """Show that the table takes changes: once it did, not as soon as it is opened for another try."""
+        if self.stopped is None:
+            metrics.TABLE_STOPPED.labels(self.name).set(0)
 
     def _stop(self, error: StoppedError) -> None:
         # First, because the version is compared as soon as the table has stopped.

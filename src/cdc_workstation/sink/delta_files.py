@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +16,9 @@ from cdc_workstation.sink.location import Location, is_remote
 # Checkpoints and the removal of old logs are `maintain`'s: no commit waits for them.
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 TARGET_FILE_SIZE = "delta.targetFileSize"
+_RETENTION = ("delta.deletedFileRetentionDuration", "delta.logRetentionDuration")
+# Without a value it is a table of the first sink, or Delta's default.
+_OWN_RETENTION = re.compile(r"(interval [0-9]+ seconds)?")
 # Files should be small, for an upsert rewrites those that it touches, and not too many, for it looks into each.
 SMALLEST_FILE = 64 * 1024
 _LARGEST_FILE = 128 * 1024 * 1024
@@ -27,6 +32,26 @@ _COMMITS = 64
 def has_deletion_vectors(table: DeltaTable) -> bool:
     """Tell whether a table may mark rows as deleted in files of their own: a user asked for it, or Spark's default."""
     return "deletionVectors" in (table.protocol().reader_features or ())
+
+
+def retention_properties(seconds: float) -> dict[str, str]:
+    """Return the properties of a table that say how long files of former versions stay."""
+    return dict.fromkeys(_RETENTION, f"interval {max(1, round(seconds))} seconds")
+
+
+def changed_retention(seconds: float, current: Mapping[str, str], properties: Mapping[str, str]) -> dict[str, str]:
+    """Return the properties to change for a retention; a value in the sink's own words is not the user's.
+
+    Args:
+        seconds: how long files of former versions are to stay.
+        current: the table's properties.
+        properties: what the user wants of all tables.
+    """
+    return {
+        name: value
+        for name, value in retention_properties(seconds).items()
+        if name not in properties and current.get(name) != value and _OWN_RETENTION.fullmatch(current.get(name, ""))
+    }
 
 
 class TableFiles:

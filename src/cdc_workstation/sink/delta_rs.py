@@ -19,7 +19,14 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.schema import Schema
 
 from cdc_workstation.sink.columns import quoted
-from cdc_workstation.sink.delta_files import NO_HOOKS, SMALLEST_FILE, TARGET_FILE_SIZE, TableFiles
+from cdc_workstation.sink.delta_files import (
+    NO_HOOKS,
+    SMALLEST_FILE,
+    TARGET_FILE_SIZE,
+    TableFiles,
+    changed_retention,
+    retention_properties,
+)
 from cdc_workstation.sink.delta_sql import (
     STATISTICS_COLUMNS,
     among,
@@ -104,7 +111,6 @@ class DeltaRsWriter:
 
     def create(self, columns: Mapping[str, pa.DataType], properties: Mapping[str, str], *, replaces: bool) -> None:
         """Create the table."""
-        seconds = max(1, round(self._retention))
         statistics = statistics_columns(columns)
         self._opened = DeltaTable.create(
             str(self._location),
@@ -112,13 +118,18 @@ class DeltaRsWriter:
             mode="overwrite" if replaces else "error",
             configuration={
                 TARGET_FILE_SIZE: str(SMALLEST_FILE),
-                "delta.deletedFileRetentionDuration": f"interval {seconds} seconds",
-                "delta.logRetentionDuration": f"interval {seconds} seconds",
+                **retention_properties(self._retention),
                 **({STATISTICS_COLUMNS: statistics} if statistics is not None else {}),
                 **properties,
             },
             storage_options=dict(self._location.storage_options),
         )
+
+    def retain(self, properties: Mapping[str, str]) -> None:
+        """Give the table the retention that new ones get."""
+        changed = changed_retention(self._retention, self._table.metadata().configuration, properties)
+        if changed:
+            self._table.alter.set_table_properties(changed)
 
     def evolve(self, change: Change) -> None:
         """Add, fill and widen columns."""
@@ -226,6 +237,13 @@ class DeltaRsWriter:
         """Delete rows."""
         self._table.delete(is_older(position), commit_properties=_properties(info), post_commithook_properties=NO_HOOKS)
         self._files.committed()
+
+    def record(self, info: CommitInfo) -> None:
+        """Commit no rows."""
+        self._table.create_write_transaction(
+            [], "append", self._table.schema(), commit_properties=_properties(info), post_commithook_properties=NO_HOOKS
+        )
+        self._table.update_incremental()
 
     # Files
 

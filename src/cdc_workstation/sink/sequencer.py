@@ -148,6 +148,18 @@ class Sequencer:
         """Partition to the offset that comes next."""
         return self._start | {partition: offset + 1 for partition, offset in self._seen.items()}
 
+    @property
+    def progress(self) -> State | None:
+        """The table's state with all offsets that were read; `None` if it must not be recorded."""
+        if self.state is None or self.stopped is not None:
+            return None
+        state = self.state.copy()
+        for partition, offset in self._seen.items():
+            if offset > state.offsets.get(partition, -1):
+                state.offsets[partition] = offset
+                state.tombstones = [one for one in state.tombstones if one != partition]
+        return state
+
     def committed(self, step: Commit | DeleteOlder) -> None:
         """Take note that a step is in the table."""
         self._table.committed(step)
@@ -171,7 +183,7 @@ class Sequencer:
             if partition in self._seen:
                 due = self._seen[partition] + 1
             elif self.state is not None and partition in self.state.offsets:
-                due = self.state.offsets[partition] + 1 + (partition in self.state.tombstones)
+                due = self.state.next_offsets[partition]
             else:
                 # Never read: whether its beginning matters shows with its first record, or never if it is empty.
                 due = 0
@@ -268,7 +280,7 @@ class Sequencer:
         if partition in self._seen:
             return self._seen[partition] + 1
         if self.state is not None and partition in self.state.offsets:
-            return self.state.offsets[partition] + 1 + (partition in self.state.tombstones)
+            return self.state.next_offsets[partition]
         return records[0].offset
 
     def _check_beginning(self, partition: int, records: Sequence[Record]) -> StoppedError | None:

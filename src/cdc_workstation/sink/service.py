@@ -153,10 +153,8 @@ class Sink:
                 if records:
                     rest = self._apply(topic, records)
                 with self.work.changed:
-                    if topic.failures and records:
+                    if records:
                         topic.failures = 0
-                        if topic.applier.stopped is None:
-                            metrics.TABLE_STOPPED.labels(topic.applier.name).set(0)
             except Exception as error:
                 self._failed(topic, error)
             finally:

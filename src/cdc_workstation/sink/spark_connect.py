@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdc_workstation.sink.columns import quoted, sql_type
-from cdc_workstation.sink.delta_files import has_deletion_vectors
+from cdc_workstation.sink.delta_files import has_deletion_vectors, retention_properties
 from cdc_workstation.sink.delta_rs import DeltaRsWriter
 from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.location import Location
@@ -69,12 +69,7 @@ class SparkConnectWriter(DeltaRsWriter):
             return
         if any(_UNMAPPED & set(name) for name in columns):
             properties = {_MAPPING: "name", **properties}
-        seconds = max(1, round(self._retention))
-        properties = {
-            "delta.deletedFileRetentionDuration": f"interval {seconds} seconds",
-            "delta.logRetentionDuration": f"interval {seconds} seconds",
-            **properties,
-        }
+        properties = retention_properties(self._retention) | dict(properties)
         ddl = ", ".join(f"{quoted(name)} {sql_type(kind)}" for name, kind in columns.items())
         listed = ", ".join(f"{_text(name)} = {_text(value)}" for name, value in properties.items())
         verb = "CREATE OR REPLACE" if replaces else "CREATE"

@@ -46,6 +46,11 @@ class State:
     ddl_ms: int = 0
     """When that was told, by Kafka's clock; what was told before is known, or of a log that a snapshot has replaced."""
 
+    @property
+    def next_offsets(self) -> dict[int, int]:
+        """Partition to the first offset that is not applied."""
+        return {one: offset + 1 + (one in self.tombstones) for one, offset in self.offsets.items()}
+
     def copy(self) -> State:
         """Return a copy that can be changed; this one stays as it is."""
         return State(

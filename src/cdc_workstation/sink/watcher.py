@@ -214,6 +214,9 @@ class Watcher:
             elif idle and applier.writer.maintenance_is_due():
                 with self._work.changed:
                     self._work.act(topic, self._maintain)
+            elif idle and not lag and applier.progress_is_due():
+                with self._work.changed:
+                    self._work.act(topic, Applier.record_progress)
         self._tell_progress()
 
     def _request_snapshots(self) -> None:

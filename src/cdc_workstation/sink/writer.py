@@ -56,6 +56,13 @@ class TableWriter(Protocol):
             replaces: a table that is there is replaced, in one commit. Otherwise there must be none.
         """
 
+    def retain(self, properties: Mapping[str, str]) -> None:
+        """Give a table that exists the retention that new ones get, unless somebody gave it one of their own.
+
+        Args:
+            properties: what else new tables get.
+        """
+
     def evolve(self, change: Change) -> None:
         """Add, fill and widen columns."""
 
@@ -74,6 +81,9 @@ class TableWriter(Protocol):
 
     def delete_older(self, position: Position | None, info: CommitInfo) -> None:
         """Delete the rows whose change lies before a position, or all."""
+
+    def record(self, info: CommitInfo) -> None:
+        """Commit what `info` carries, and no rows."""
 
     def obsolete_bytes(self) -> int:
         """Return what the last commit leaves on disk beyond the table: replaced files, change data, and the log."""
