@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 # How many records one look takes at most, and how long it waits for a first one.
 _RECORDS = 5000
 _WAIT_SECONDS = 0.1
+# How long an answer about new topics may keep the others waiting.
+_LEADERS_SECONDS = 0.5
 # A topic that is gone, or the part of it that was read: the topic is looked at again.
 _LOST = frozenset(
     {
@@ -131,6 +134,7 @@ class Reader:
             self._consumer.incremental_unassign([TopicPartition(*one) for one in gone])
         new = {one: offset for one, offset in wanted.items() if offset is not None}
         if new:
+            self._learn_leaders({topic for topic, _ in new})
             self._consumer.incremental_assign([TopicPartition(*one, offset) for one, offset in new.items()])
         with self._lock:
             self._assigned = (self._assigned - wanted.keys()) | new.keys()
@@ -140,6 +144,14 @@ class Reader:
             ]
             if partitions:
                 change(partitions)
+
+    def _learn_leaders(self, topics: set[str]) -> None:
+        """Ask who leads new topics: the client library would look only about twice a second."""
+        if not self._assigned:
+            # Nothing waits meanwhile, and the library is only just connecting.
+            return
+        with suppress(KafkaException):
+            self._consumer.list_topics(topics.pop() if len(topics) == 1 else None, timeout=_LEADERS_SECONDS)
 
     def _record(self, message: Message) -> Record | None:
         error = message.error()
