@@ -70,7 +70,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
             # Built from a copy: what a build leaves behind is not the checkout's.
             source = shared / "cdc-workstation"
             shutil.copytree(REPOSITORY / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
-            for file in ("pyproject.toml", "README.md"):
+            for file in ("pyproject.toml", "README.md", "LICENSE"):
                 shutil.copy(REPOSITORY / file, source)
             uv("venv", "--quiet", "--python", sys.executable, str(directory))
             # What `make venv` fetched and built lies in uv's cache; asked for without its hashes Spark is built again.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -107,3 +109,48 @@ def test_changes_are_sorted_by_version(reader: DeltaReader, write: Write) -> Non
         (1, "insert", 2),
     ]
     assert [change.row["id"] for change in reader.changes(1)] == [2]
+
+
+def test_rows_are_values_of_python(reader: DeltaReader) -> None:
+    row = {
+        "id": 2**62,
+        "amount": Decimal("0.10"),
+        "at": datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+        "local": datetime(9999, 12, 31, 23, 59, 59),
+        "day": date(1582, 10, 4),
+        "raw": b"\x00x",
+        "place": {"x": 1.5, "name": None},
+        "tags": ["a", None],
+        "none": None,
+    }
+    types = {
+        "amount": pa.decimal128(38, 2),
+        "at": pa.timestamp("us", "UTC"),
+        "local": pa.timestamp("us"),
+        "none": pa.int32(),
+    }
+    table = pa.table({name: pa.array([value], types.get(name)) for name, value in row.items()})
+    write_deltalake(reader.path, table, configuration={"delta.enableChangeDataFeed": "true"})
+
+    assert reader.rows() == [row]
+    assert [(change.kind, change.row) for change in reader.changes()] == [("insert", row)]
+
+
+def test_widened_table_is_read_by_the_types_of_now(reader: DeltaReader, write: Write) -> None:
+    write((1, "new", "1.50"))
+    log = reader.path / "_delta_log"
+    first = [json.loads(line) for line in (log / f"{0:020}.json").read_text().splitlines()]
+    [metadata] = [entry["metaData"] for entry in first if "metaData" in entry]
+    schema = json.loads(metadata["schemaString"])
+    widened = {"id": "long", "amount": "decimal(12,3)"}
+    for field in schema["fields"]:
+        field["type"] = widened.get(field["name"], field["type"])
+    schema["fields"].append({"name": "note", "type": "string", "nullable": True, "metadata": {}})
+    features = ["typeWidening", "timestampNtz"]
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features}
+    entries = [{"protocol": protocol}, {"metaData": {**metadata, "schemaString": json.dumps(schema)}}]
+    (log / f"{1:020}.json").write_text("\n".join(map(json.dumps, entries)))
+
+    [row] = reader.rows()
+    assert row == {"id": 1, "status": "new", "amount": Decimal("1.500"), "note": None}
+    assert str(row["amount"]) == "1.500"

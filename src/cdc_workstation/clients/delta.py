@@ -14,8 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as parquet
+import arro3.core as arrow
+import arro3.io as arrow_io
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -126,7 +126,7 @@ class DeltaReader:
         Within a version updates come as a pair, the row before first; there is no other order.
         """
         table = DeltaTable(str(self.path))
-        rows = pa.table(table.load_cdf(first, table.version() if last is None else last)).to_pylist()
+        rows = _python_rows(arrow.Table.from_arrow(table.load_cdf(first, table.version() if last is None else last)))
         order = {"delete": 0, "update_preimage": 1, "update_postimage": 2, "insert": 3}
         found = [
             Change(
@@ -335,8 +335,7 @@ def _rows(table: DeltaTable, conditions: Sequence[str] = ()) -> list[Row]:
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     # The query engine of delta-rs, because it reads tables with deletion vectors too.
     batches = QueryBuilder().register("t", table).execute(f"SELECT * FROM t{where}")  # noqa: S608 -- see _condition
-    rows: list[Row] = pa.table(batches.read_all()).to_pylist()
-    return rows
+    return _python_rows(arrow.Table.from_arrow(batches.read_all()))
 
 
 def _rows_of_files(table: DeltaTable) -> list[Row]:
@@ -344,13 +343,28 @@ def _rows_of_files(table: DeltaTable) -> list[Row]:
 
     As the protocol says (https://github.com/delta-io/delta/blob/master/PROTOCOL.md#reader-requirements-for-type-widening).
     """
-    schema = pa.schema(table.schema().to_arrow())
+    fields = list(arrow.Schema.from_arrow(table.schema()))
     rows: list[Row] = []
     for uri in table.file_uris():
-        file = parquet.read_table(uri.removeprefix("file://"), partitioning=None)
-        columns = [
-            file[field.name].cast(field.type) if field.name in file.schema.names else pa.nulls(len(file), field.type)
-            for field in schema
+        file = arrow_io.read_parquet(uri.removeprefix("file://")).read_all()
+        rows += [
+            dict(zip((field.name for field in fields), values, strict=True))
+            for values in zip(
+                *(
+                    file.column(field.name).cast(field.type).to_pylist()
+                    if field.name in file.column_names
+                    else [None] * file.num_rows
+                    for field in fields
+                ),
+                strict=True,
+            )
         ]
-        rows += pa.table(columns, schema=schema).to_pylist()
     return rows
+
+
+def _python_rows(table: arrow.Table) -> list[Row]:
+    names = table.column_names
+    return [
+        dict(zip(names, values, strict=True))
+        for values in zip(*(column.to_pylist() for column in table.columns), strict=True)
+    ]
