@@ -72,6 +72,11 @@ def _family(kind: str) -> Family:
         ("interval", "PT0S", "P0Y0M0DT0H0M0S", None),
         ("interval", "P-1M", "P0Y-1M0DT0H0M0S", None),
         ("interval", "P7D", "P1W", None),
+        # As items of arrays they are in Delta as PostgreSQL writes them.
+        ("interval", "P1Y2M-3DT4H5M6.7S", "1 year 2 mons -3 days +04:05:06.7", None),
+        ("interval", "P-1MT-0.5S", "-1 mons -00:00:00.5", None),
+        ("interval", "PT0S", "00:00:00", None),
+        ("interval", "P-178000000Y", "-178000000 years", None),
         ("geometry", b"\xe6\x10\x00\x00\x01", {"wkb": b"\x01", "srid": 4326}, None),
         ("geometry", b"\x00\x00\x00\x00\x01", {"wkb": b"\x01", "srid": None}, None),
         ("point", "(1,2.5)", {"x": 1.0, "y": 2.5}, None),
@@ -123,6 +128,7 @@ def test_null_is_null_on_both_sides(family: Family) -> None:
         ("bytes", '["\\\\x00ff"]', [b"\x00\xff"], pa.binary()),
         ("json", '[{"a": 1}, [2]]', ['{"a":1.0}', "[2]"], pa.string()),
         ("text", "[]", [], pa.string()),
+        ("interval", '["P1D", null]', ["1 day", None], pa.string()),
     ],
 )
 def test_arrays_are_compared_item_by_item(item: Kind, source: str, delta: list[Any], arrow: pa.DataType) -> None:

@@ -158,7 +158,8 @@ def _postgres_column(name: str, kind: str, category: str, item: str, generated: 
     quoted = _quoted(name)
     if item:
         if item in _TEXT_ITEMS or not (item in _POSTGRES or item in _POSTGRES_TEXT):
-            return SourceColumn(name, kind, Family("list", Family("text")), f"to_json({quoted}::text[])", not generated)
+            family = Family("interval" if item == "interval" else "text")
+            return SourceColumn(name, kind, Family("list", family), f"to_json({quoted}::text[])", not generated)
         family, _ = _POSTGRES.get(item, (Family("text"), "{}"))
         source = f"{quoted}::float8[]" if item == "float4" else quoted
         return SourceColumn(name, kind, Family("list", family), f"to_json({source})", not generated)

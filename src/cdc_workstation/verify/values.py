@@ -44,6 +44,8 @@ _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST = (datetime.min - _EPOCH) // _MICROSECOND
 _LAST = (datetime.max - _EPOCH) // _MICROSECOND
+_WORDS = re.compile(r"([-+]?\d+) (year|mon|day)")
+_CLOCK = re.compile(r"([-+]?)(\d+):(\d+):(\d+(?:\.\d+)?)")
 _PART = re.compile(r"([-+]?\d+(?:\.\d+)?)([YMWDHS])")
 
 
@@ -218,7 +220,12 @@ def _time_with_zone(text: str) -> str:
 
 
 def _interval(text: str) -> str:
-    """Return months, days and microseconds of an ISO 8601 duration, whose parts may each have a sign."""
+    """Return months, days and microseconds of an interval.
+
+    It is an ISO 8601 duration, whose parts may each have a sign, or as PostgreSQL writes it by default.
+    """
+    if not text.startswith("P"):
+        return _interval_in_words(text)
     date_part, _, time_part = text.removeprefix("P").partition("T")
     months = days = Decimal(0)
     for amount, unit in _PART.findall(date_part):
@@ -229,6 +236,22 @@ def _interval(text: str) -> str:
         (Decimal(amount) * {"H": 3600, "M": 60, "S": 1}[unit] for amount, unit in _PART.findall(time_part)), Decimal(0)
     )
     return f"{_number(str(months))}:{_number(str(days))}:{_number(str(seconds * 1_000_000))}"
+
+
+def _interval_in_words(text: str) -> str:
+    """Return the same of `1 year 2 mons -3 days +04:05:06.7`."""
+    found = {unit: Decimal(amount) for amount, unit in _WORDS.findall(text)}
+    zero = Decimal(0)
+    seconds = zero
+    clock = _CLOCK.search(text)
+    if clock is not None:
+        sign, hours, minutes, rest = clock.groups()
+        seconds = (int(hours) * 60 + int(minutes)) * 60 + Decimal(rest)
+        seconds = -seconds if sign == "-" else seconds
+    elif not found:
+        return text
+    months = 12 * found.get("year", zero) + found.get("mon", zero)
+    return f"{_number(str(months))}:{_number(str(found.get('day', zero)))}:{_number(str(seconds * 1_000_000))}"
 
 
 def _geometry(value: bytes) -> str:
