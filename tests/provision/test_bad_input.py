@@ -18,10 +18,10 @@ def test_all_problems_are_reported_at_once(small_stack: SmallStack) -> None:
         stack_start_timeout="soon", alertmanager_prot=9093, stack_services=["alertmanager", "nope"]
     )
     assert outcome.code != 0
-    assert "Nothing was changed. 3 thing(s) to mend first" in outcome.output
-    assert "'stack_start_timeout' is of type str and we were unable to convert to int" in outcome.output
+    assert "Nothing was changed. 3 thing(s) to correct first" in outcome.output
+    assert "stack_start_timeout 'soon' is not a whole number; use digits alone." in outcome.output
     assert "alertmanager_prot is not a setting of any role. Did you mean alertmanager_port?" in outcome.output
-    assert "stack_services names nope" in outcome.output
+    assert "stack_services names nope; use any of: alertmanager, " in outcome.output
 
 
 @pytest.mark.usefixtures("untouched")

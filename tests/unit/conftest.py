@@ -14,10 +14,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from ansible import module_utils
 from ansible.module_utils import basic
 
 ROOT = Path(__file__).parents[2]
 Module = Callable[..., dict[str, Any]]
+
+# Where Ansible finds what modules of roles share.
+module_utils.__path__.extend(str(path) for path in ROOT.glob("roles/*/module_utils"))
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ def preflight(module: Any, program: Any, tmp_path: Path) -> Any:
         ports={},
         address="127.0.0.1",
         project="cdc-workstation",
+        stack_dir=str(tmp_path / "stack"),
         # TEST-NET-3 (RFC 5737): no machine routes it.
         subnet="203.0.113.0/24",
         services=["kafka"],
@@ -229,10 +230,88 @@ def test_package_registries_are_left_alone_where_nothing_is_built(preflight: Any
     assert preflight(_environment=environment, builds=False, registry="127.0.0.1:5000/team")["problems"] == []
 
 
-def test_a_registry_with_a_scheme_is_a_problem(preflight: Any) -> None:
-    [problem] = preflight(registry="https://registry.example/team")["problems"]
+def test_an_engine_that_was_chosen_and_is_dead_is_the_only_problem(preflight: Any, taken_port: int) -> None:
+    environment = preflight.keywords["_environment"] | {"DOCKER_HOST": "tcp://127.0.0.1:9"}
+    Path(environment["PATH"].split(":")[0], "docker").write_text("#!/bin/sh\necho Cannot connect >&2; exit 1\n")
 
-    assert problem.startswith("stack_registry https://registry.example/team is none")
+    problems = preflight(ports={"kafka_port": taken_port}, _environment=environment)["problems"]
+
+    assert problems == [
+        "DOCKER_HOST 'tcp://127.0.0.1:9' names an engine that does not answer (Cannot connect); start that engine, or "
+        "unset DOCKER_HOST."
+    ]
+
+
+def test_an_address_that_the_machine_lacks_is_a_problem(preflight: Any) -> None:
+    # TEST-NET-1 (RFC 5737): nobody has it.
+    [problem] = preflight(address="192.0.2.1")["problems"]
+
+    assert problem.startswith("stack_bind_address '192.0.2.1' cannot be used on this machine (")
+    assert "use one of its own addresses" in problem
+
+
+def test_a_stack_directory_that_is_a_file_is_a_problem(preflight: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    [problem] = preflight(stack_dir=str(tmp_path / "file" / "stack"))["problems"]
+
+    assert problem.endswith(f"{tmp_path}/file is not a directory; use another path.")
+
+
+def test_a_directory_with_other_files_is_not_taken_for_a_stacks(preflight: Any, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("")
+
+    [problem] = preflight(stack_dir=str(tmp_path / "home"))["problems"]
+
+    assert "holds files that are not a stack's (thesis.tex); use a directory of its own" in problem
+
+
+def test_a_full_disk_is_a_problem_before_anything_is_written(preflight: Any, root: Path, tmp_path: Path) -> None:
+    functions = runpy.run_path(str(root / "roles/stack/library/preflight.py"), run_name="preflight")
+    look = functions["directory_problems"]
+    look.__globals__["MIN_STACK_MB"] = 10**9
+
+    [problem] = look(SimpleNamespace(params={"stack_dir": str(tmp_path)}))
+
+    assert " MB free; make room for 1000000000 MB there." in problem
+
+
+@pytest.fixture
+def user(root: Path, monkeypatch: pytest.MonkeyPatch, program: Any, tmp_path: Path) -> Any:
+    """Return what is said to a user who may use the engine, on a machine with these programs."""
+
+    def problems(*programs: str, missing: list[str], services: list[str]) -> list[str]:
+        for name in programs:
+            program(name, "true")
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        functions = runpy.run_path(str(root / "roles/stack/library/preflight.py"), run_name="preflight")
+        params = {
+            "services": services,
+            "may_become_root": False,
+            "builds": True,
+            "registry": "",
+            "delta_tables_dir": str(tmp_path / "tables"),
+        }
+        module = SimpleNamespace(params=params, run_command=lambda _: (0, "", ""))
+        found: list[str] = functions["root_problems"](module, missing)
+        return found
+
+    return problems
+
+
+def test_a_user_without_sudo_is_told_everything_that_needs_root(user: Any, tmp_path: Path) -> None:
+    [problem] = user("docker", "setfacl", missing=["kafka"], services=["kafka", "spark"])
+
+    assert problem == (
+        "Root is needed for installing mmdebstrap, installing java, bootstrapping the base image, making "
+        f"{tmp_path}/tables, and there is no sudo: let an administrator do that once, or run `make up` as root."
+    )
+
+
+def test_a_user_who_needs_no_root_is_asked_for_none(user: Any) -> None:
+    assert user("docker", "mmdebstrap", "setfacl", missing=[], services=["kafka"]) == []
 
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -339,12 +418,6 @@ def test_a_mirror_that_lacks_one_image_names_that_one(hub_problems: Any, registr
     [problem] = hub_problems("loki", image_hub=registry.address)
 
     assert f"{registry.address} does not give grafana/alloy (it is not there)" in problem
-
-
-def test_a_hub_with_a_scheme_is_a_problem(hub_problems: Any) -> None:
-    [problem] = hub_problems("grafana", image_hub="https://registry.example")
-
-    assert problem.startswith("stack_image_hub https://registry.example is none: write host:port/path")
 
 
 def test_an_image_without_its_digest_is_a_problem_before_it_is_needed(preflight: Any, nobody: str) -> None:

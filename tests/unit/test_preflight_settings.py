@@ -14,6 +14,7 @@ SPECS = {
     "kafka": {
         "kafka_port": {"type": "int"},
         "kafka_memory": {"type": "str"},
+        "kafka_listener": {"type": "dict", "options": {"port": {"type": "int"}}},
         "kafka_log_level": {"type": "str", "choices": ["INFO", "WARN"]},
     },
     "mysql": {"mysql_port": {"type": "int"}},
@@ -49,24 +50,28 @@ def test_a_number_that_is_written_as_text_is_no_problem(setting_problems: Any) -
     assert setting_problems(kafka_port="9092") == []
 
 
-def test_a_wrong_type_names_the_role_the_setting_and_where_to_read(setting_problems: Any) -> None:
-    [problem] = setting_problems(kafka_port="a lot")
+def test_a_wrong_type_names_the_setting_and_the_right_one(setting_problems: Any) -> None:
+    assert setting_problems(kafka_port="a lot") == ["kafka_port 'a lot' is not a whole number; use digits alone."]
+
+
+def test_what_a_mapping_holds_is_judged_with_where_to_read(setting_problems: Any) -> None:
+    [problem] = setting_problems(kafka_listener={"port": "a lot"})
 
     assert problem.startswith("kafka: ")
-    assert "'kafka_port' is of type str and we were unable to convert to int" in problem
+    assert "argument 'port' is of type str found in 'kafka_listener'" in problem
     assert problem.endswith("See roles/kafka/README.md.")
 
 
 def test_a_value_outside_of_the_choices_names_them(setting_problems: Any) -> None:
     [problem] = setting_problems(kafka_log_level="LOUD")
 
-    assert "kafka_log_level must be one of: INFO, WARN, got: LOUD" in problem
+    assert problem == "kafka_log_level 'LOUD' is not valid; use one of: INFO, WARN."
 
 
 def test_an_unknown_profile_is_named_with_those_that_there_are(setting_problems: Any) -> None:
     [problem] = setting_problems(roles=("stack",), stack_profiles=["core", "storag"])
 
-    assert "stack_profiles must be one or more of: core, storage. Got no match for: storag" in problem
+    assert problem == "stack_profiles names storag; use any of: core, storage."
 
 
 def test_an_unknown_setting_is_named_with_the_one_that_was_meant(setting_problems: Any) -> None:

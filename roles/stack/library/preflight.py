@@ -13,8 +13,10 @@ import socket
 import urllib.error
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.engine_rules import owner_problems, published, table_problems
 from ansible.module_utils.urls import open_url
 
 DOCUMENTATION = """
@@ -27,6 +29,7 @@ options:
     description: Variable name to the port that it publishes; C(..._udp_port) is one of UDP, all others are of TCP.
   address: {type: str, required: true, description: The address that ports are published on.}
   project: {type: str, required: true, description: The compose project; what its containers hold is its own.}
+  stack_dir: {type: path, required: true, description: The stack's directory.}
   subnet: {type: str, required: true, description: The range of the stack's network.}
   min_memory_mb: {type: int, required: true, description: Memory that the stack asks for.}
   min_disk_mb: {type: int, required: true, description: Free disk space that the images ask for.}
@@ -62,11 +65,16 @@ problems:
 # The kernel's state of a socket that waits for whoever comes (include/net/tcp_states.h); UDP has no listening.
 WAITING = {"tcp": "0A", "udp": "07"}
 ROUTES = Path("/proc/net/route")
+# What a stack's directory has from the first moments of its first run.
+STACK_ENTRIES = {"compose.yml", "connection.d", "logs", "secrets", "targets", ".last-good", "webhook-receiver"}
+# Services whose containers have the directory of the tables.
+TABLE_SERVICES = {"spark", "delta-sink"}
+# All of it takes 1 MB; Spark's jars for drivers on the host take the rest.
+MIN_STACK_MB = 16
 # What the engine calls the bridges of its networks: they outlast an engine that was stopped.
 ENGINE_BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 CONNECT_SECONDS = 5
-# <host>[:<port>][/<path>], as the engine's references have it.
-REGISTRY = re.compile(r"[\w.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
+ANOTHER_USER = "a process of another user"
 PINNED = re.compile(r"(?P<name>[a-z0-9._/-]+):(?P<tag>[\w.-]+)@(?P<digest>sha256:[0-9a-f]{64})")
 # What the engine makes of the default hub's name, and where it speaks HTTP unasked (distribution/reference, moby).
 DEFAULT_HUB = {"docker.io": "registry-1.docker.io"}
@@ -104,35 +112,75 @@ def owner_of(inodes: set[str]) -> str:
                 holders.append((started, f"{(process / 'comm').read_text().strip()} (pid {process.name})"))
         except (PermissionError, FileNotFoundError, ProcessLookupError):
             continue
-    return min(holders)[1] if holders else "a process of another user"
+    return min(holders)[1] if holders else ANOTHER_USER
 
 
-def containers(module: AnsibleModule) -> dict[tuple[str, int], tuple[str, str]]:
-    """Return (protocol, port) to (container, compose project) for what the engine publishes, or has on the host."""
-    if not shutil.which("docker"):
-        return {}
-    code, ids, _ = module.run_command(["docker", "ps", "--quiet"])
+def containers(module: AnsibleModule) -> list[dict[str, Any]]:
+    """Return what `docker inspect` says of all containers of the engine, those included that do not run."""
+    code, ids, _ = module.run_command(["docker", "ps", "--all", "--quiet"])
     if code != 0 or not ids.split():
-        return {}
-    code, out, _ = module.run_command(["docker", "inspect", *ids.split()])
-    held = {}
-    for container in json.loads(out) if code == 0 else []:
-        config, host = container["Config"], container["HostConfig"]
-        holder = container["Name"].lstrip("/"), config["Labels"].get("com.docker.compose.project", "")
-        # `<port>/<protocol>` inside to where it is published.
-        published = (host["PortBindings"] or {}).items()
-        ports = [(inside, binding["HostPort"]) for inside, bindings in published for binding in bindings or []]
-        if host.get("NetworkMode") == "host":
-            # Nothing is published: what it listens on is what it says that it exposes.
-            ports += [(inside, inside.partition("/")[0]) for inside in config.get("ExposedPorts") or {}]
-        held.update({(inside.partition("/")[2] or "tcp", int(port)): holder for inside, port in ports if port})
-    return held
+        return []
+    # One that is removed meanwhile is an error, and the others are printed all the same.
+    _, out, _ = module.run_command(["docker", "inspect", *ids.split()])
+    return list(json.loads(out or "[]"))
 
 
-def port_problems(module: AnsibleModule) -> list[str]:
+def engine_problems(module: AnsibleModule) -> list[str]:
+    """Say when the engine that the user chose does not answer: nothing else about it could be right then."""
+    chosen = os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT")
+    if not chosen or not shutil.which("docker"):
+        return []
+    code, _, err = module.run_command(["docker", "version", "--format", "{{.Server.Version}}"])
+    if code == 0:
+        return []
+    name = "DOCKER_HOST" if os.environ.get("DOCKER_HOST") else "DOCKER_CONTEXT"
+    said = (err.strip().splitlines() or ["it said nothing"])[-1]
+    return [f"{name} {chosen!r} names an engine that does not answer ({said}); start that engine, or unset {name}."]
+
+
+def address_problems(module: AnsibleModule) -> list[str]:
+    """Say when this machine does not have the address that ports are to be published on."""
+    address = module.params["address"]
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return [
+                f"stack_bind_address {address!r} cannot be used on this machine ({error.strerror}); use one of its own "
+                "addresses (`ip -4 address` shows them), 127.0.0.1, or 0.0.0.0 for all."
+            ]
+    return []
+
+
+def directory_problems(module: AnsibleModule) -> list[str]:
+    """Say why the stack's files cannot be written, or must not be: another's directory would go with the stack."""
+    stack = Path(module.params["stack_dir"])
+    present = stack
+    while not os.path.lexists(present):
+        present = present.parent
+    if not present.is_dir():
+        return [f"stack_dir {str(stack)!r} is not possible: {present} is not a directory; use another path."]
+    if not os.access(present, os.W_OK | os.X_OK):
+        return [f"stack_dir {str(stack)!r} cannot be written: {present} belongs to another user; use another path."]
+    free = shutil.disk_usage(present).free // 1024**2
+    if free < MIN_STACK_MB:
+        return [f"stack_dir {str(stack)!r} has {free} MB free; make room for {MIN_STACK_MB} MB there."]
+    entries = {path.name for path in stack.iterdir()} if present == stack else set()
+    if entries and not entries & STACK_ENTRIES:
+        return [
+            f"stack_dir {str(stack)!r} holds files that are not a stack's ({', '.join(sorted(entries)[:3])}); use a "
+            "directory of its own, for `make destroy` deletes it."
+        ]
+    return []
+
+
+def port_problems(module: AnsibleModule, inspected: list[dict[str, Any]]) -> list[str]:
     """Name the ports that somebody else holds, or that two services want."""
     problems = []
-    listening, held = listening_inodes(module.params["address"]), containers(module)
+    listening, held = listening_inodes(module.params["address"]), published(inspected)
+    # Whose ports the engine's own proxies hold, only the engine can tell.
+    asked = not shutil.which("docker") or module.run_command(["docker", "ps", "--quiet"])[0] == 0
+    unknown = () if asked else ("docker-proxy", ANOTHER_USER)
     variables: dict[tuple[str, int], list[str]] = {}
     for variable, port in module.params["ports"].items():
         protocol = "udp" if variable.endswith("_udp_port") else "tcp"
@@ -146,8 +194,8 @@ def port_problems(module: AnsibleModule) -> list[str]:
             continue
         if container:
             problems.append(f"Port {port} is used by the container {container}: stop it, or set {names[0]}.")
-        elif wanted in listening:
-            problems.append(f"Port {port} is used by {owner_of(listening[wanted])}: stop it, or set {names[0]}.")
+        elif wanted in listening and not (owner := owner_of(listening[wanted])).startswith(unknown):
+            problems.append(f"Port {port} is used by {owner}: stop it, or set {names[0]}.")
     return problems
 
 
@@ -228,16 +276,40 @@ def missing_images(module: AnsibleModule, present: list[str]) -> list[str]:
     return [service for service in module.params["services"] if service not in there]
 
 
-def root_problems(module: AnsibleModule) -> list[str]:
+def root_needs(module: AnsibleModule, missing: list[str]) -> list[str]:
+    """Return everything that the roles will do as root."""
+    services = set(module.params["services"])
+    programs = ["docker", "mmdebstrap", "setfacl", *(["java"] if "spark" in services else [])]
+    needs = [f"installing {name}" for name in programs if not shutil.which(name)]
+    if shutil.which("docker"):
+        needs += [
+            f"installing docker {plugin}"
+            for plugin in ("compose", "buildx")
+            if module.run_command(["docker", plugin, "version"])[0] != 0
+        ]
+        if module.run_command(["docker", "version"])[0] != 0:
+            needs.append("starting the engine or joining the group docker")
+    if missing and module.params["builds"] and not module.params["registry"]:
+        needs.append("bootstrapping the base image")
+    tables = Path(module.params["delta_tables_dir"])
+    if services & TABLE_SERVICES and not (tables.exists() and tables.stat().st_uid == os.geteuid()):
+        needs.append(f"making {tables}")
+    return needs
+
+
+def root_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     """Say when something needs root and there is no way to become it."""
     if os.geteuid() == 0 or module.params["may_become_root"]:
         return []
-    needs = [f"installing {name}" for name in ("docker", "mmdebstrap", "setfacl", "java") if not shutil.which(name)]
-    if shutil.which("docker") and module.run_command(["docker", "version"])[0] != 0:
-        needs.append("starting the engine or joining the group docker")
-    if not os.access(module.params["delta_tables_dir"], os.W_OK):
-        needs.append(f"making {module.params['delta_tables_dir']}")
-    if not needs or (shutil.which("sudo") and module.run_command(["sudo", "-n", "true"])[0] == 0):
+    needs = root_needs(module, missing)
+    if not needs:
+        return []
+    if not shutil.which("sudo"):
+        return [
+            f"Root is needed for {', '.join(needs)}, and there is no sudo: let an administrator do that once, or run "
+            "`make up` as root."
+        ]
+    if module.run_command(["sudo", "-n", "true"])[0] == 0:
         return []
     return [
         f"Root is needed for {', '.join(needs)}: run `make up` (it asks for sudo's password), or ansible-playbook -K."
@@ -288,11 +360,8 @@ def registry_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
 
 def image_problems(module: AnsibleModule, missing: list[str]) -> list[str]:
     """Look at the ways by which images come that are not built here."""
-    registry = module.params["registry"].rstrip("/")
     problems = []
-    if registry and not REGISTRY.fullmatch(registry):
-        problems.append(f"stack_registry {registry} is none: write host:port/path, without https:// and in lower case.")
-    if missing and not registry and not module.params["builds"]:
+    if missing and not module.params["registry"] and not module.params["builds"]:
         problems.append(
             f"The engine has no image of {', '.join(missing)}, and stack_build_images is false: load them "
             "(`make images-load ARCHIVE=...`), set stack_registry, or let them be built."
@@ -339,8 +408,6 @@ def hub_refusal(hub: str, images: list[str]) -> str:
 def hub_problems(module: AnsibleModule, present: list[str]) -> list[str]:
     """Ask the hub for what is on hubs alone, unless the engine or the user's registry has the image made of it."""
     hub, registry = (module.params[name].rstrip("/") for name in ("image_hub", "registry"))
-    if not REGISTRY.fullmatch(hub):
-        return [f"stack_image_hub {hub} is none: write host:port/path, without https:// and in lower case."]
     problems = []
     for role, images in module.params["hub_images"].items():
         problems += [
@@ -353,7 +420,7 @@ def hub_problems(module: AnsibleModule, present: list[str]) -> list[str]:
         version = pinned["tag"] if pinned else ""
         if not module.params["builds"] or any(image.startswith(f"{service}:{version}-") for image in present):
             continue
-        if REGISTRY.fullmatch(registry) and not withholds(registry, f"{service}/tags/list", version):
+        if registry and not withholds(registry, f"{service}/tags/list", version):
             continue
         if refusal := hub_refusal(hub, list(images.values())):
             profile = next((name for name, roles in module.params["profiles"].items() if role in roles), role)
@@ -372,6 +439,7 @@ def main() -> None:
             "ports": {"type": "dict", "required": True},
             "address": {"type": "str", "required": True},
             "project": {"type": "str", "required": True},
+            "stack_dir": {"type": "path", "required": True},
             "subnet": {"type": "str", "required": True},
             "min_memory_mb": {"type": "int", "required": True},
             "min_disk_mb": {"type": "int", "required": True},
@@ -390,14 +458,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    # About an engine that does not answer nothing else can be said: its ports and images are unknown.
+    if problems := engine_problems(module):
+        module.exit_json(changed=False, problems=problems)
     present = present_images(module)
     missing = missing_images(module, present)
+    inspected = containers(module)
+    project, tables = module.params["project"], module.params["delta_tables_dir"]
     problems = [
+        *owner_problems(inspected, project, module.params["stack_dir"]),
+        *(table_problems(inspected, project, tables) if TABLE_SERVICES & set(module.params["services"]) else []),
+        *directory_problems(module),
         *memory_problems(module),
         *disk_problems(module, missing),
-        *port_problems(module),
+        *address_problems(module),
+        *port_problems(module, inspected),
         *network_problems(module),
-        *root_problems(module),
+        *root_problems(module, missing),
         *registry_problems(module, missing),
         *image_problems(module, missing),
         *hub_problems(module, present),
