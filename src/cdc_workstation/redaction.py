@@ -53,6 +53,11 @@ def redacted(text: str, secrets: Iterable[str] | None = None) -> str:
     return _ASSIGNED.sub(rf"\1{MASK}", text)
 
 
+def is_secret_name(name: str) -> bool:
+    """Tell whether a variable or setting of this name holds a secret."""
+    return bool(_SECRET_NAME.search(name))
+
+
 @cache
 def known_secrets() -> tuple[str, ...]:
     """Return the secrets of the stack and of this process, longest first.

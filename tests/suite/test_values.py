@@ -14,8 +14,8 @@ from deltalake import QueryBuilder
 from pyspark.sql import SparkSession
 from value_types import MYSQL, POSTGRES, Lost, Unsent, ValueType
 
-from cdc_workstation.verify.command import chosen
 from cdc_workstation.verify.resnapshot import resnapshot
+from cdc_workstation.verify.selection import chosen
 from cdc_workstation.verify.stack import Stack
 from cdc_workstation.verify.verify import Verifier
 

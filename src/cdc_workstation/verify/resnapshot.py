@@ -1,4 +1,4 @@
-"""The command `resnapshot`: lets a connector read one table again, and waits until Delta equals the source.
+"""Lets a connector read one table again, and waits until the sink has applied what it read.
 
 Debezium takes such requests as signals from a Kafka topic, and tells by notifications what becomes of them
 (https://debezium.io/documentation/reference/stable/configuration/signalling.html). Other tables wait while the table is
@@ -7,76 +7,41 @@ read, and lose nothing.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from confluent_kafka import KafkaException, Producer
-from rich.console import Console
 
-from cdc_workstation.settings import get_settings
 from cdc_workstation.verify.captured import Connector, TableName
-from cdc_workstation.verify.command import chosen, output
-from cdc_workstation.verify.databases import NotComparableError
 from cdc_workstation.verify.log import reached
+from cdc_workstation.verify.selection import chosen
 from cdc_workstation.verify.stack import Stack
-from cdc_workstation.verify.verdict import exit_code, show
 from cdc_workstation.verify.verify import CapturedTable, Verifier
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 TIMEOUT = 600.0
 # A connector looks for signals twice a second, and between two transactions.
 _TAKEN_SECONDS = 60.0
 _INTERVAL = 0.2
-_DESCRIPTION = """\
-Read one table again from its source, and wait until Delta equals it. It repairs drift of any cause.
 
-Exit code: 0 if the table is equal, 1 if it still differs, 2 if it could not be done; the reason is printed."""
+Progress = Callable[[Literal["read", "apply"], int, int], None]
+"""Called with the stage, the rows that it is through with, and how many it has; 0 if nobody knows that."""
 
 
 class ResnapshotError(Exception):
     """The table cannot be read again; the text says why and what to do."""
 
 
-def add(commands: Commands) -> None:
-    """Declare the command's arguments."""
-    parser = commands.add_parser(
-        "resnapshot",
-        help="read one table again from its source",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("table", metavar="TABLE", help="cdcdb.products, mysql:cdcdb.products or products")
-    parser.add_argument(
-        "--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="how long it may take [%(default)g]"
-    )
-    parser.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Take a new snapshot of a table; return the exit code."""
-    console = Console(stderr=True)
-    deadline = time.monotonic() + options.timeout
-    try:
-        with Stack(get_settings()) as stack, console.status("Looking for captured tables") as status:
-            verifier = Verifier(stack, status.update)
-            table = _table(verifier, options.table)
-            resnapshot(stack, table, lambda text: console.print(text, highlight=False), deadline)
-            results = verifier.verify([table], timeout=max(deadline - time.monotonic(), 1), named=True)
-    except (ResnapshotError, NotComparableError) as error:
-        console.print(str(error), style="yellow", soft_wrap=True)
-        return 2
-    show(results, output())
-    return exit_code(results)
-
-
-def resnapshot(stack: Stack, table: CapturedTable, say: Callable[[str], None], deadline: float) -> None:
+def resnapshot(
+    stack: Stack,
+    table: CapturedTable,
+    say: Callable[[str], None],
+    deadline: float,
+    progress: Progress = lambda stage, done, rows: None,
+) -> None:
     """Have a table read again, and wait until the sink has applied it.
 
     Args:
@@ -84,6 +49,7 @@ def resnapshot(stack: Stack, table: CapturedTable, say: Callable[[str], None], d
         table: the table.
         say: called with each step that is done.
         deadline: until when, as `time.monotonic` counts.
+        progress: called again and again while rows are read and applied.
 
     Raises:
         ResnapshotError: the connector does not run, has no channel for signals, or does not take the snapshot in time.
@@ -93,12 +59,17 @@ def resnapshot(stack: Stack, table: CapturedTable, say: Callable[[str], None], d
     problem = stack.connector_problem(connector)
     if problem:
         raise ResnapshotError(f"No snapshot can be taken: {problem}")
-    before = stack.log.ends([notifications])[notifications]
+    ends = stack.log.ends([notifications, table.topic])
+    before, first = ends[notifications], sum(ends[table.topic].values())
     send(stack.servers, topic, connector.prefix, signal(table.name))
     say(f"{connector.name} was asked to read {table.name} again")
-    rows = _wait_for_scan(stack, connector, table.name, notifications, before, deadline)
+
+    def read() -> None:
+        progress("read", sum(stack.log.ends([table.topic])[table.topic].values()) - first, table.rows)
+
+    rows = _wait_for_scan(stack, connector, table.name, notifications, before, deadline, read)
     say(f"it has read {rows:,} rows")
-    _wait_until_applied(stack, table, deadline)
+    _wait_until_applied(stack, table, deadline, lambda left: progress("apply", max(rows - left, 0), rows))
     say("they are in Delta")
 
 
@@ -171,8 +142,9 @@ def _wait_for_scan(
     topic: str,
     before: dict[int, int],
     deadline: float,
+    look: Callable[[], None],
 ) -> int:
-    """Wait until the connector has read the table; return its number of rows."""
+    """Wait until the connector has read the table, and look at it meanwhile; return its number of rows."""
     sent = time.monotonic()
     has_started = False
     while True:
@@ -190,10 +162,11 @@ def _wait_for_scan(
         if not has_started and now > min(sent + _TAKEN_SECONDS, deadline):
             raise ResnapshotError(
                 f"{connector.name} has not begun a snapshot {now - sent:.0f} s after it was asked to. Does its log say "
-                "why (docker compose logs debezium)?"
+                "why (cdc-workstation logs debezium)?"
             )
         if now > deadline:
             raise ResnapshotError("The snapshot has not ended in time; it goes on. Give it more time (--timeout).")
+        look()
         time.sleep(_INTERVAL)
 
 
@@ -206,12 +179,14 @@ def _notifications(stack: Stack, topic: str, before: dict[int, int]) -> Iterator
             yield document.get("payload", document)
 
 
-def _wait_until_applied(stack: Stack, table: CapturedTable, deadline: float) -> None:
+def _wait_until_applied(stack: Stack, table: CapturedTable, deadline: float, look: Callable[[int], None]) -> None:
     label = stack.label(table.topic)
     end = stack.log.ends([table.topic])[table.topic]
     while True:
         view = stack.sink_view()
-        if not view.has_stopped(label) and reached(stack.applied(table.topic, view), end):
+        applied = stack.applied(table.topic, view)
+        look(sum(max(last - applied.get(partition, 0), 0) for partition, last in end.items()))
+        if not view.has_stopped(label) and reached(applied, end):
             return
         if time.monotonic() > deadline:
             problem = stack.sink.problem() or "it is behind; `make status` shows its lag"
@@ -221,7 +196,7 @@ def _wait_until_applied(stack: Stack, table: CapturedTable, deadline: float) -> 
         time.sleep(_INTERVAL)
 
 
-def _table(verifier: Verifier, name: str) -> CapturedTable:
+def table_named(verifier: Verifier, name: str) -> CapturedTable:
     """Return the one table that a name means."""
     found, unknown = chosen(verifier, [name])
     if unknown:

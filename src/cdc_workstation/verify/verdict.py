@@ -1,4 +1,4 @@
-"""What a comparison says about a table: plain data, and how it is printed."""
+"""What a comparison says about a table: plain data."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 # What is shown of a value.
 _CHARACTERS = 80
@@ -105,46 +101,6 @@ def summary(results: Sequence[TableResult]) -> str:
         return "No table is captured."
     parts = [f"{count} {verdict}" for verdict, count in counts.items() if count]
     return f"{len(results)} table{'s' if len(results) != 1 else ''}: {', '.join(parts)}."
-
-
-_STYLES = {Verdict.EQUAL: "green", Verdict.DRIFT: "bold red", Verdict.NOT_COMPARED: "yellow", Verdict.LEFT_OUT: "dim"}
-
-
-def show(results: Sequence[TableResult], console: Console) -> None:
-    """Print a table of all results, and what differs below it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, right in (
-        ("table", False),
-        ("source rows", True),
-        ("Delta rows", True),
-        ("checksum", False),
-        ("verdict", False),
-    ):
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "table", overflow="fold")
-    for result in results:
-        checksum = result.source_checksum[:12]
-        if result.delta_checksum != result.source_checksum:
-            checksum += f" / {result.delta_checksum[:12]}"
-        table.add_row(
-            escape(result.table),
-            "" if result.source_rows is None else f"{result.source_rows:,}",
-            "" if result.delta_rows is None else f"{result.delta_rows:,}",
-            checksum,
-            f"[{_STYLES[result.verdict]}]{result.verdict}[/]",
-        )
-    console.print(table)
-    for result in results:
-        if result.reason or result.notes or result.differences:
-            console.print()
-            console.print(f"[bold]{escape(result.table)}[/]: {escape(result.reason) or 'a note'}", soft_wrap=True)
-        for difference in result.differences:
-            console.print(f"  {escape(str(difference))}", soft_wrap=True, highlight=False)
-        if result.differing > len(result.differences) > 0:
-            console.print(f"  and {result.differing - len(result.differences):,} more")
-        for note in result.notes:
-            console.print(f"  {escape(note)}", soft_wrap=True)
-    console.print()
-    console.print(escape(summary(results)))
 
 
 def _shown(value: str | None) -> str:
