@@ -17,7 +17,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvents
 from cdc_workstation.sink.events import Record
-from cdc_workstation.sink.source_changes import TableChange, table_changes, topic_name
+from cdc_workstation.sink.source_changes import table_changes
+from cdc_workstation.sink.table_change import TableChange
+from cdc_workstation.sink.topic_names import topic_name
 
 pytestmark = pytest.mark.uses("databases")
 

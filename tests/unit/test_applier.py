@@ -209,9 +209,9 @@ def test_records_without_effect_are_not_missed_once_kafka_has_removed_them(
     restarted = applier(settings)
 
     assert restarted.open("topic-1", {0: 4}) == {0: 4}
-    assert restarted.sequencer.lost() is None
+    assert restarted.sequencer.continuity.lost() is None
     assert restarted.sequencer.open("topic-1", {0: 5}, restarted.sequencer.state, None)
-    assert "offsets 4 to 4" in str(restarted.sequencer.lost())
+    assert "offsets 4 to 4" in str(restarted.sequencer.continuity.lost())
 
 
 def test_records_of_a_stopped_table_never_count_as_read(table: Applier, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 from cdc_workstation.verify import comparison as comparisons
 from cdc_workstation.verify.captured import Connector, TableName
-from cdc_workstation.verify.comparison import TableComparison, Totals, Window
+from cdc_workstation.verify.comparison import TableComparison
 from cdc_workstation.verify.databases import SourceColumn, SourceTable, WithoutKeyError
 from cdc_workstation.verify.fingerprints import Difference, digest
 from cdc_workstation.verify.lake import LakeState, state_of
 from cdc_workstation.verify.shape import Shape, event_key
 from cdc_workstation.verify.values import Family
 from cdc_workstation.verify.verdict import RowDifference, TableResult, Verdict, exit_code, summary
+from cdc_workstation.verify.window import Totals, Window
 
 NAME = TableName("mysql", "cdcdb", "orders")
 CONNECTOR = Connector.of(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cdc_workstation.sink import drift
-from cdc_workstation.sink.drift import DriftMonitor, DriftSettings, DriftSource, DriftTracker, LakeCount, Observation
+from cdc_workstation.sink.drift import DriftMonitor, DriftSettings, DriftTracker, LakeCount, Observation
+from cdc_workstation.sink.row_counts import DriftSource
 
 TOPIC = "debezium.cdcdb.orders"
 

@@ -213,7 +213,7 @@ def test_tombstone_that_kafka_no_longer_has_is_not_missed(table: ModelTable, tog
     table.apply(*deleted if together else deleted[:3])
 
     assert table.restart({0: 4}) == {0: 4}
-    assert table.sequencer.lost() is None
+    assert table.sequencer.continuity.lost() is None
     table.apply(change(4, 3))
 
     assert table.stopped is None
@@ -340,11 +340,11 @@ def test_lost_change_stops_the_table(table: ModelTable) -> None:
 
 def test_lost_change_of_an_idle_topic_is_seen(table: ModelTable) -> None:
     table.apply(change(0, 1), change(1, 2))
-    assert table.sequencer.lost() is None
+    assert table.sequencer.continuity.lost() is None
 
     table.sequencer.log_start[0] = 5
 
-    lost = table.sequencer.lost()
+    lost = table.sequencer.continuity.lost()
     assert lost is not None
     assert lost.recovers
     assert "Kafka no longer has offsets 2 to 4" in str(lost)
@@ -354,18 +354,18 @@ def test_read_record_that_kafka_drops_afterwards_is_not_lost(table: ModelTable) 
     table.apply(change(0, 1), broken(1))
     table.sequencer.log_start[0] = 2
 
-    assert table.sequencer.lost() is None
+    assert table.sequencer.continuity.lost() is None
 
 
 def test_records_dropped_while_the_sink_runs_stop_the_table(table: ModelTable) -> None:
     table.apply(change(0, 1))
     # One of a transaction's own records lies between.
-    assert table.sequencer.has_gap(0, [change(2, 2)])
+    assert table.sequencer.continuity.has_gap(0, [change(2, 2)])
     table.apply(change(2, 2))
     assert table.stopped is None
 
     batch = [change(3, 3), change(9, 4), change(10, 5)]
-    assert table.sequencer.has_gap(0, batch)
+    assert table.sequencer.continuity.has_gap(0, batch)
     table.sequencer.log_start[0] = 9
     table.apply(*batch)
 

@@ -183,7 +183,7 @@ class Capture(RuleBasedStateMachine):
 
     def check_log_start(self) -> None:
         """What the service does from time to time."""
-        lost = self.table.sequencer.lost()
+        lost = self.table.sequencer.continuity.lost()
         if lost is not None and self.table.stopped is None:
             self.table.stop(lost)
 

@@ -10,13 +10,8 @@ import pyarrow as pa
 import pytest
 
 from cdc_workstation.sink.columns import column, sql_type, widened
-from cdc_workstation.sink.values import (
-    UNAVAILABLE,
-    UnknownTypeError,
-    ValueConversionError,
-    is_unavailable,
-    time_text,
-)
+from cdc_workstation.sink.unavailable import UNAVAILABLE, is_unavailable
+from cdc_workstation.sink.values import UnknownTypeError, ValueConversionError, time_text
 
 
 def typed(kind: str, name: str | None = None, **parameters: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from cdc_workstation.sink.control import Control
 from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.settings import Source
-from cdc_workstation.sink.source_changes import TableChange
+from cdc_workstation.sink.table_change import TableChange
 
 SOURCE = Source(connector="mysql", changes="debezium", notifications="n", signals="signals", key="debezium")
 TOPIC = "debezium.shop.orders"

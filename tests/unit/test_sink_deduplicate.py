@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cdc_workstation.sink.canary import event
+from cdc_workstation.sink.decoder import Decoder
 from cdc_workstation.sink.deduplicate import deduplicate
-from cdc_workstation.sink.events import Decoder, Event, Record
-from cdc_workstation.sink.values import UNAVAILABLE
+from cdc_workstation.sink.events import Event, Record
+from cdc_workstation.sink.unavailable import UNAVAILABLE
 
 
 def decoded(row: dict[str, Any], moment: int, op: str = "u") -> Event:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from cdc_workstation.sink.canary import event
-from cdc_workstation.sink.events import Decoder, Event, MalformedError, Position, Record, Tombstone, locate
-from cdc_workstation.sink.values import UNAVAILABLE
+from cdc_workstation.sink.decoder import Decoder, locate
+from cdc_workstation.sink.events import Event, MalformedError, Position, Record, Tombstone
+from cdc_workstation.sink.unavailable import UNAVAILABLE
 
 
 def record(key: bytes | None, value: bytes | None, offset: int = 0) -> Record:

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from cdc_workstation.sink.canary import event
-from cdc_workstation.sink.events import Decoder, Event, Record, RowSchema
+from cdc_workstation.sink.decoder import Decoder
+from cdc_workstation.sink.events import Event, Record, RowSchema
 from cdc_workstation.sink.rows import DELETED, UNAVAILABLE, build
 
 DATE = RowSchema.of(

@@ -11,7 +11,8 @@ import pytest
 
 from cdc_workstation.sink.canary import event as canary_event
 from cdc_workstation.sink.columns import Column, column
-from cdc_workstation.sink.events import Decoder, Event, Record, RowSchema
+from cdc_workstation.sink.decoder import Decoder
+from cdc_workstation.sink.events import Event, Record, RowSchema
 from cdc_workstation.sink.rows import build
 from cdc_workstation.sink.schema import needed
 from cdc_workstation.sink.values import UnrepresentableError, ValueConversionError, document_text

@@ -11,7 +11,9 @@ import pytest
 
 from cdc_workstation.sink import statements
 from cdc_workstation.sink.events import MalformedError, Position, Record
-from cdc_workstation.sink.source_changes import TableChange, table_changes, topic_name
+from cdc_workstation.sink.source_changes import table_changes
+from cdc_workstation.sink.table_change import TableChange
+from cdc_workstation.sink.topic_names import topic_name
 
 SAMPLES: dict[str, Any] = json.loads((Path(__file__).parent / "data/source_changes.json").read_text(encoding="utf-8"))
 

@@ -8,12 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from cdc_workstation.sink.arrays import INSTANT, NTZ, Bulk
 from cdc_workstation.sink.values import (
-    INSTANT,
     MAX_PRECISION,
     MYSQL,
-    NTZ,
-    Bulk,
     Convert,
     UnknownTypeError,
     UnrepresentableError,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from cdc_workstation.sink.events import Position
 from cdc_workstation.sink.settings import Source
-from cdc_workstation.sink.source_changes import TableChange
+from cdc_workstation.sink.table_change import TableChange
 
 # A request that nothing came of is sent again after so many seconds, then after twice as many, up to the longest.
 _FIRST_RETRY_SECONDS = 30.0

@@ -13,15 +13,9 @@ from typing import Literal
 import pyarrow as pa
 
 from cdc_workstation.sink.commits import Planner, Table
-from cdc_workstation.sink.events import (
-    AFTER_ALL,
-    Decoder,
-    Event,
-    MalformedError,
-    Position,
-    Record,
-    Tombstone,
-)
+from cdc_workstation.sink.continuity import Continuity
+from cdc_workstation.sink.decoder import Decoder
+from cdc_workstation.sink.events import AFTER_ALL, Event, MalformedError, Position, Record, Tombstone
 from cdc_workstation.sink.state import State
 from cdc_workstation.sink.steps import (
     Commit,
@@ -64,11 +58,12 @@ class Sequencer:
         self._table = Table()
         self._planner = Planner(self._table, without_key, delete_missing, transaction_interval)
         self._decoder = Decoder()
+        self.continuity = Continuity(topic, self._table, self._decoder)
+        """What was read, and what Kafka has lost."""
         # At this position the source's table was empty, and when that was.
         self._floor: Position | None = None
         self._floor_at_ms = 0
         self._start: dict[int, int] = {}
-        self._seen: dict[int, int] = {}
         self._before: dict[int, Event | None] = {}
         # Position and time that the events reach which are about to be applied.
         self._high: Position | None = None
@@ -116,14 +111,14 @@ class Sequencer:
             state: what was applied, `None` if there is no table.
             columns: the table's columns, `None` if there is no table.
         """
-        seen, before = (self._seen, self._before) if topic_id == self.topic_id else ({}, {})
+        seen, before = (self.continuity.seen, self._before) if topic_id == self.topic_id else ({}, {})
         table = self._table
         table.topic_id, table.log_start, table.state, table.columns = topic_id, dict(log_start), state, columns
         if state is not None and state.ddl is not None and (self._floor is None or state.ddl > self._floor):
             # Older changes may still come, before anybody tells again that they are gone.
             self._floor, self._floor_at_ms = state.ddl, state.ddl_ms
         self.stopped = None
-        self._seen = {}
+        self.continuity.seen = {}
         self._table.commits = 0
         applied = state.offsets if state else {}
         self._start = {partition: max(applied.get(partition, -1) + 1, first) for partition, first in log_start.items()}
@@ -146,7 +141,7 @@ class Sequencer:
     @property
     def next_offsets(self) -> dict[int, int]:
         """Partition to the offset that comes next."""
-        return self._start | {partition: offset + 1 for partition, offset in self._seen.items()}
+        return self._start | {partition: offset + 1 for partition, offset in self.continuity.seen.items()}
 
     @property
     def progress(self) -> State | None:
@@ -154,7 +149,7 @@ class Sequencer:
         if self.state is None or self.stopped is not None:
             return None
         state = self.state.copy()
-        for partition, offset in self._seen.items():
+        for partition, offset in self.continuity.seen.items():
             if offset > state.offsets.get(partition, -1):
                 state.offsets[partition] = offset
                 state.tombstones = [one for one in state.tombstones if one != partition]
@@ -173,27 +168,6 @@ class Sequencer:
     def waits_for_snapshot(self) -> bool:
         """Whether the table has stopped, and goes on with a snapshot that somebody asks for."""
         return self._asks_for_snapshots and self.stopped is not None and self.stopped.recovers and self.collection != ""
-
-    def lost(self) -> StoppedError | None:
-        """Return why the table must stop because Kafka lost records that were never applied, `None` if it did not.
-
-        An idle topic shows no gap: `log_start` alone tells.
-        """
-        for partition, first in self.log_start.items():
-            if partition in self._seen:
-                due = self._seen[partition] + 1
-            elif self.state is not None and partition in self.state.offsets:
-                due = self.state.next_offsets[partition]
-            else:
-                # Never read: whether its beginning matters shows with its first record, or never if it is empty.
-                due = 0
-            if first > due:
-                return self._lost(due, first - 1)
-        return None
-
-    def _lost(self, first: int, last: int) -> StoppedError:
-        lost = f"Kafka no longer has offsets {first} to {last} of {self.topic}, never applied"
-        return StoppedError(f"{lost}; take a new snapshot", recovers=True)
 
     # What changes the table
 
@@ -226,26 +200,28 @@ class Sequencer:
     def sequence(self, partition: int, records: Sequence[Record]) -> Iterator[Step]:
         """Decide over records of one partition, in Kafka's order."""
         applied = self.state.offsets.get(partition, -1) if self.state else -1
-        applied = max(applied, self._seen.get(partition, -1))
+        applied = max(applied, self.continuity.seen.get(partition, -1))
         dead: list[DeadLetter] = []
         events: list[Event] = []
         self._high = self.state.positions.get(partition) if self.state else None
         self._ts_ms = self.state.ts_ms if self.state else 0
-        due = self._due(partition, records)
-        error = self._check_beginning(partition, records)
-        if error is not None:
-            yield self.stop(error)
+        expected = self.continuity.next_offset(partition)
+        expected = records[0].offset if expected is None else expected
+        first = self.continuity.missing_beginning(partition, records)
+        # A snapshot has all; of several partitions one alone has its first row.
+        if first is not None and not (self._begins_snapshot(first) or (len(self.log_start) > 1 and first.op == "r")):
+            yield self.stop(self.continuity.beginning_lost(first))
         for record in records:
             if record.offset <= applied:
                 continue
-            if record.offset > due and self.log_start.get(partition, 0) > due:
+            if record.offset > expected and self.log_start.get(partition, 0) > expected:
                 # What came before the gap is still good.
                 yield from self._commits(partition, events, dead)
                 events = []
                 if self.stopped is None:
-                    yield self.stop(self._lost(due, record.offset - 1))
+                    yield self.stop(self.continuity.loss(expected, record.offset - 1))
                 self._before.pop(partition, None)
-            due = record.offset + 1
+            expected = record.offset + 1
             try:
                 yield from self._take(self._decoder.decode(record), events, dead)
             except MalformedError as malformed:
@@ -269,42 +245,7 @@ class Sequencer:
             ]
         if dead:
             yield dead
-        self._seen[partition] = records[-1].offset
-
-    def has_gap(self, partition: int, records: Sequence[Record]) -> bool:
-        """Whether offsets are missing before or among `records`: by a transaction, by compaction, or lost."""
-        return records[-1].offset - self._due(partition, records) >= len(records)
-
-    def _due(self, partition: int, records: Sequence[Record]) -> int:
-        """Return the first offset that must not be missing."""
-        if partition in self._seen:
-            return self._seen[partition] + 1
-        if self.state is not None and partition in self.state.offsets:
-            return self.state.next_offsets[partition]
-        return records[0].offset
-
-    def _check_beginning(self, partition: int, records: Sequence[Record]) -> StoppedError | None:
-        """See whether what Kafka has of a topic that was never read goes on from what the table has, if anything."""
-        if partition in self._seen or (self.state is not None and partition in self.state.offsets):
-            return None
-        high = self.state.positions.get(partition) if self.state else None
-        first = self.log_start.get(partition, 0)
-        for record in records:
-            try:
-                found = self._decoder.decode(record)
-            except MalformedError:
-                continue
-            if isinstance(found, Event):
-                missed = ""
-                if high is not None and found.position.after(0) > high:
-                    missed = f"{self.topic} was recreated and starts behind what was applied ({found.source_position})"
-                elif high is None and first > 0:
-                    missed = f"Kafka no longer has offsets 0 to {first - 1} of {self.topic}, never applied"
-                # A snapshot has all; of several partitions one alone has its first row.
-                if missed and not (self._begins_snapshot(found) or (len(self.log_start) > 1 and found.op == "r")):
-                    return StoppedError(f"{missed}; changes may be missing; take a new snapshot", recovers=True)
-                return None
-        return None
+        self.continuity.seen[partition] = records[-1].offset
 
     def _take(self, found: Event | Tombstone, events: list[Event], dead: list[DeadLetter]) -> Iterator[Step]:
         """Decide whether a decoded record counts, and turn lone tombstones into deletes."""

@@ -20,7 +20,8 @@ from cdc_workstation.sink.events import MalformedError, Record
 from cdc_workstation.sink.pacing import Pacing
 from cdc_workstation.sink.reader import Reader
 from cdc_workstation.sink.settings import SinkSettings, Source
-from cdc_workstation.sink.source_changes import TableChange, table_changes
+from cdc_workstation.sink.source_changes import table_changes
+from cdc_workstation.sink.table_change import TableChange
 from cdc_workstation.sink.topics import Topics
 from cdc_workstation.sink.watcher import Watcher
 from cdc_workstation.sink.work import Topic, Work
@@ -172,7 +173,7 @@ class Sink:
         for record in records:
             by_partition.setdefault(record.partition, []).append(record)
         for partition, part in sorted(by_partition.items()):
-            if applier.sequencer.has_gap(partition, part):
+            if applier.sequencer.continuity.has_gap(partition, part):
                 # Whether Kafka lost them shows where it begins by now.
                 first = self._admin.first_offsets({applier.topic: topic.partitions})
                 applier.sequencer.log_starts(first.get(applier.topic, {}))

@@ -8,52 +8,34 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from cdc_workstation.sink.arrays import (
+    FIRST_DAY,
+    INSTANT,
+    LAST_DAY,
+    MICROS_PER_DAY,
+    NTZ,
+    Bulk,
+    checked,
+    days_at_once,
+    floats,
+    instants_at_once,
+    moments_at_once,
+    texts_at_once,
+    whole_at_once,
+)
 
 Convert = Callable[[Any], Any]
-# All values of a column at once; `None` where they have to be looked at one by one.
-Bulk = Callable[[Sequence[Any]], pa.Array | None]
 
 MAX_PRECISION = 38
-# A row of PostgreSQL whose large value did not change does not carry it.
-UNAVAILABLE = "__debezium_unavailable_value"
-_UNAVAILABLE_TEXTS = (
-    UNAVAILABLE,
-    base64.b64encode(UNAVAILABLE.encode()).decode(),
-    f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}',
-)
-# Arrays of text and of numbers, and hstore as a map.
-_UNAVAILABLE_OTHERS = (
-    [UNAVAILABLE],
-    [_UNAVAILABLE_TEXTS[1]],
-    list(UNAVAILABLE.encode()),
-    [bit == "1" for byte in UNAVAILABLE.encode() for bit in f"{byte:08b}"],
-    {UNAVAILABLE: UNAVAILABLE},
-)
-# What an event's bytes contain if one of its values was left out: to ask each value of each event would cost more.
-UNAVAILABLE_BYTES = (
-    UNAVAILABLE.encode(),
-    base64.b64encode(UNAVAILABLE.encode()),
-    ",".join(str(byte) for byte in UNAVAILABLE.encode()[:8]).encode(),
-    # Arrays of numbers with a point, and of truth values.
-    b"[95.",
-    b"[false,true,false,true,true,true,true,true,",
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROS_PER_DAY = 86_400_000_000
-_FIRST_DAY, _LAST_DAY = (
-    date(year, month, day).toordinal() - date(1970, 1, 1).toordinal()
-    for year, month, day in ((1, 1, 1), (9999, 12, 31))
-)
 _FOUR_DIGIT_YEAR = re.compile(r"(?!0000)\d{4}-")
-# A moment as Arrow reads it, of the same years.
-_PLAIN_MOMENT = r"^([1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 # Python's default context rounds to 28 digits. PostgreSQL's NUMERIC has up to 131,072 before the point, 16,383 behind.
 _EXACT = Context(prec=150_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _FRACTION = re.compile(r"\.(\d+)")
@@ -123,14 +105,14 @@ def _bytes(value: Any) -> bytes:
 
 def _date(value: Any) -> int:
     """Days since the epoch, of the years that Delta and its readers hold: 1 to 9999."""
-    if not _FIRST_DAY <= _whole(value) <= _LAST_DAY:
+    if not FIRST_DAY <= _whole(value) <= LAST_DAY:
         raise UnrepresentableError(f"{value} days from 1970-01-01 lie outside of the years 1 to 9999")
     return int(value)
 
 
 def _micros(value: int) -> int:
     """Microseconds since the epoch, of the years 1 to 9999."""
-    if not _FIRST_DAY <= value // _MICROS_PER_DAY <= _LAST_DAY:
+    if not FIRST_DAY <= value // MICROS_PER_DAY <= LAST_DAY:
         raise UnrepresentableError(f"{value} microseconds from 1970-01-01 lie outside of the years 1 to 9999")
     return value
 
@@ -167,7 +149,7 @@ def _decimal(schema: dict[str, Any]) -> tuple[pa.DataType, Convert, Bulk | None]
         return pa.string(), lambda value: format(_shortened(_number(value, read), places), "f"), None
     kind = pa.decimal128(precision, places)
     # Of hundreds of zeros behind a point Arrow makes 0, without a word.
-    bulk = _checked(kind, int, Decimal) if read == places else None
+    bulk = checked(kind, int, Decimal) if read == places else None
     return kind, lambda value: _shortened(_number(value, read), places), bulk
 
 
@@ -236,7 +218,7 @@ def _option(schema: dict[str, Any], *, several: bool) -> tuple[pa.DataType, Conv
     options = _options((schema.get("parameters") or {}).get("allowed", ""))
     escaped = {written: option for written, option in options.items() if written != option}
     if not escaped:
-        return pa.string(), _text, _checked(pa.string(), str)
+        return pa.string(), _text, checked(pa.string(), str)
     ambiguous = escaped.keys() & set(options.values())
 
     def one(value: str) -> str:
@@ -254,77 +236,20 @@ def document_text(text: str) -> str:
     return _JSON_PART.sub(lambda found: found[1] or (found[2] + " " if found[2] else ""), text)
 
 
-def _checked(kind: pa.DataType, *types: type) -> Bulk:
-    """Return what builds an array of values of just these Python types: Arrow takes a truth value for a number."""
-    allowed = {*types, type(None)}
-
-    def bulk(values: Sequence[Any]) -> pa.Array | None:
-        return pa.array(values, kind) if allowed.issuperset(map(type, values)) else None
-
-    return bulk
-
-
-def _floats(kind: pa.DataType) -> Bulk:
-    allowed = {float, int, Decimal, type(None)}
-
-    def bulk(values: Sequence[Any]) -> pa.Array | None:
-        if not allowed.issuperset(map(type, values)):
-            return None
-        return pa.array([None if value is None else float(value) for value in values], kind)
-
-    return bulk
-
-
-def _within(array: pa.Array, lowest: int, highest: int) -> bool:
-    bounds = pc.min_max(array)
-    return bounds["min"].as_py() is None or (lowest <= bounds["min"].as_py() and bounds["max"].as_py() <= highest)
-
-
-def _days_at_once(values: Sequence[Any]) -> pa.Array | None:
-    days = _whole_at_once(values)
-    if days is None or not _within(days, _FIRST_DAY, _LAST_DAY):
-        return None
-    return days.cast(pa.int32()).view(pa.date32())
-
-
-def _moments_at_once(micros: int) -> Bulk:
-    """Return what converts counts of so many microseconds since the epoch."""
-    a_day = _MICROS_PER_DAY // micros
-
-    def bulk(values: Sequence[Any]) -> pa.Array | None:
-        counts = _whole_at_once(values)
-        if counts is None or not _within(counts, _FIRST_DAY * a_day, (_LAST_DAY + 1) * a_day - 1):
-            return None
-        return (counts if micros == 1 else pc.multiply(counts, micros)).view(NTZ)
-
-    return bulk
-
-
-def _instants_at_once(values: Sequence[Any]) -> pa.Array | None:
-    texts = _texts_at_once(values)
-    if texts is None or pc.all(pc.match_substring_regex(texts, _PLAIN_MOMENT)).as_py() is False:
-        return None
-    return texts.cast(INSTANT)
-
-
 _LARGEST_BITS = 1024
-NTZ = pa.timestamp("us")
-INSTANT = pa.timestamp("us", tz="UTC")
-_whole_at_once = _checked(pa.int64(), int)
-_texts_at_once = _checked(pa.string(), str)
 
 _SEMANTIC: dict[str, tuple[pa.DataType, Convert, Bulk | None]] = {
-    "io.debezium.time.Date": (pa.date32(), _date, _days_at_once),
-    "org.apache.kafka.connect.data.Date": (pa.date32(), _date, _days_at_once),
-    "io.debezium.time.Timestamp": (NTZ, lambda value: _micros(_whole(value) * 1000), _moments_at_once(1000)),
-    "io.debezium.time.MicroTimestamp": (NTZ, lambda value: _micros(_whole(value)), _moments_at_once(1)),
+    "io.debezium.time.Date": (pa.date32(), _date, days_at_once),
+    "org.apache.kafka.connect.data.Date": (pa.date32(), _date, days_at_once),
+    "io.debezium.time.Timestamp": (NTZ, lambda value: _micros(_whole(value) * 1000), moments_at_once(1000)),
+    "io.debezium.time.MicroTimestamp": (NTZ, lambda value: _micros(_whole(value)), moments_at_once(1)),
     "io.debezium.time.NanoTimestamp": (NTZ, lambda value: _micros(_whole(value) // 1000), None),
     "org.apache.kafka.connect.data.Timestamp": (
         NTZ,
         lambda value: _micros(_whole(value) * 1000),
-        _moments_at_once(1000),
+        moments_at_once(1000),
     ),
-    "io.debezium.time.ZonedTimestamp": (INSTANT, _zoned_timestamp, _instants_at_once),
+    "io.debezium.time.ZonedTimestamp": (INSTANT, _zoned_timestamp, instants_at_once),
     "io.debezium.time.Time": (pa.string(), lambda value: time_text(_whole(value) * 1000), None),
     "io.debezium.time.MicroTime": (pa.string(), lambda value: time_text(_whole(value)), None),
     "io.debezium.time.NanoTime": (pa.string(), lambda value: time_text(_whole(value) // 1000), None),
@@ -334,16 +259,16 @@ _SEMANTIC: dict[str, tuple[pa.DataType, Convert, Bulk | None]] = {
 }
 
 _PLAIN: dict[str, tuple[pa.DataType, Convert, Bulk | None]] = {
-    "int8": (pa.int8(), _whole, _checked(pa.int8(), int)),
-    "int16": (pa.int16(), _whole, _checked(pa.int16(), int)),
-    "int32": (pa.int32(), _whole, _checked(pa.int32(), int)),
-    "int64": (pa.int64(), _whole, _whole_at_once),
-    "float": (pa.float32(), float, _floats(pa.float32())),
-    "float32": (pa.float32(), float, _floats(pa.float32())),
-    "double": (pa.float64(), float, _floats(pa.float64())),
-    "float64": (pa.float64(), float, _floats(pa.float64())),
-    "boolean": (pa.bool_(), _bool, _checked(pa.bool_(), bool)),
-    "string": (pa.string(), _text, _texts_at_once),
+    "int8": (pa.int8(), _whole, checked(pa.int8(), int)),
+    "int16": (pa.int16(), _whole, checked(pa.int16(), int)),
+    "int32": (pa.int32(), _whole, checked(pa.int32(), int)),
+    "int64": (pa.int64(), _whole, whole_at_once),
+    "float": (pa.float32(), float, floats(pa.float32())),
+    "float32": (pa.float32(), float, floats(pa.float32())),
+    "double": (pa.float64(), float, floats(pa.float64())),
+    "float64": (pa.float64(), float, floats(pa.float64())),
+    "boolean": (pa.bool_(), _bool, checked(pa.bool_(), bool)),
+    "string": (pa.string(), _text, texts_at_once),
     "bytes": (pa.binary(), _bytes, None),
 }
 
@@ -387,10 +312,3 @@ def conversion(schema: dict[str, Any]) -> tuple[pa.DataType, Convert, Bulk | Non
             None,
         )
     raise UnknownTypeError(f"{schema.get('field')}: type {name or kind} is not known")
-
-
-def is_unavailable(raw: Any) -> bool:
-    """Tell whether a value was left out by PostgreSQL because it did not change."""
-    if isinstance(raw, str):
-        return raw in _UNAVAILABLE_TEXTS
-    return isinstance(raw, list | dict) and raw in _UNAVAILABLE_OTHERS

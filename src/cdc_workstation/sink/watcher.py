@@ -170,7 +170,7 @@ class Watcher:
         applier.writer.forget()
         offsets = applier.open(topic_id, first)
         self.discard_older(applier)
-        lost = applier.sequencer.lost()
+        lost = applier.sequencer.continuity.lost()
         if lost is not None:
             applier.stop(lost)
         with self._work.changed:
@@ -256,7 +256,7 @@ class Watcher:
 
         def check(one: Applier) -> None:
             one.sequencer.log_starts(first)
-            lost = one.sequencer.lost()
+            lost = one.sequencer.continuity.lost()
             if lost is not None and one.stopped is None:
                 one.stop(lost)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from cdc_workstation.clients.source import Database
-from cdc_workstation.sink.source_changes import topic_name
+from cdc_workstation.sink.topic_names import topic_name
 
 _CLASSES: dict[str, Database] = {
     "io.debezium.connector.mysql.MySqlConnector": "mysql",

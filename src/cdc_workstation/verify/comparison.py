@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from cdc_workstation.verify.captured import Connector, TableName
 from cdc_workstation.verify.databases import SourceDatabase, SourceTable, WithoutKeyError, can_look_up
-from cdc_workstation.verify.fingerprints import Difference, Digest, Fingerprints, added, compare, digest
+from cdc_workstation.verify.fingerprints import Difference, Digest, Fingerprints, compare, digest
 from cdc_workstation.verify.lake import READ_ERRORS, LakeState, LakeTable
 from cdc_workstation.verify.log import ChangeLog, Ends
 from cdc_workstation.verify.shape import Shape
 from cdc_workstation.verify.values import CanonicalRow
 from cdc_workstation.verify.verdict import RowDifference, TableResult, Verdict
+from cdc_workstation.verify.window import Totals, Window
 
 # Up to so many differing rows are looked at one by one.
 ONE_BY_ONE = 5_000
@@ -33,46 +33,6 @@ QUIET = 0.3
 _TRIES = 3
 
 Rows = dict[Digest, list[CanonicalRow]]
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What a look at all rows counted."""
-
-    source_rows: int = 0
-    delta_rows: int = 0
-    source_checksum: int = 0
-    delta_checksum: int = 0
-
-    def settled(self, difference: Difference, but: set[Digest]) -> Totals:
-        """Return the totals as they are once the rows that differed are alike, `but` some."""
-        rows, checksum = self.delta_rows, self.delta_checksum
-        for key, (source, delta) in difference.entries.items():
-            if key not in but:
-                checksum = added(added(checksum, delta, times=-1), source)
-                rows += (source is not None) - (delta is not None)
-        return Totals(self.source_rows, rows, self.source_checksum, checksum)
-
-
-@dataclass
-class Window:
-    """Which keys have change events between a look at the source and the look at Delta that is held against it.
-
-    Attributes:
-        changed: the keys.
-        is_unknown: whether any key may have changed: by a truncate, by DDL, or by too many events to look at.
-    """
-
-    changed: set[Digest] = field(default_factory=set)
-    is_unknown: bool = False
-
-    def unchanged(self, keys: Iterable[Digest]) -> set[Digest]:
-        """Return the keys that surely have no change."""
-        return set() if self.is_unknown else set(keys) - self.changed
-
-    def surely_drifted(self, difference: Difference) -> int:
-        """Return how many keys of a difference have no change at least, though not all of them are told."""
-        return 0 if self.is_unknown else max(difference.count - len(self.changed), 0)
 
 
 class TableComparison:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cdc_workstation.verify.canonical import Value
 from cdc_workstation.verify.captured import Connector, TableName
-from cdc_workstation.verify.values import CanonicalRow, Family, Value, from_source
+from cdc_workstation.verify.values import CanonicalRow, Family, from_source
 
 # Rows that are fetched, and converted, at a time.
 CHUNK = 5_000

@@ -9,11 +9,12 @@ from decimal import Decimal
 
 import pyarrow as pa
 
+from cdc_workstation.verify.canonical import MICROS_PER_DAY, Value
 from cdc_workstation.verify.captured import Connector
 from cdc_workstation.verify.databases import NotComparableError, SourceColumn, SourceTable
 from cdc_workstation.verify.fingerprints import Digest, Fingerprints, digest, numbered
 from cdc_workstation.verify.lake import LakeState
-from cdc_workstation.verify.values import MICROS_PER_DAY, CanonicalRow, Family, Value, key_of
+from cdc_workstation.verify.values import CanonicalRow, Family, key_of
 from cdc_workstation.verify.verdict import RowDifference
 
 
