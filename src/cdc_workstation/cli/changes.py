@@ -14,7 +14,8 @@ import pyarrow as pa
 from rich.text import Text
 
 from cdc_workstation.sink.columns import Column, column
-from cdc_workstation.sink.events import MalformedError, Record, locate
+from cdc_workstation.sink.decoder import locate
+from cdc_workstation.sink.events import MalformedError, Record
 from cdc_workstation.sink.values import UnknownTypeError, ValueConversionError, is_unavailable
 
 Row = dict[str, Any]
