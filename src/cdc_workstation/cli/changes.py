@@ -16,7 +16,8 @@ from rich.text import Text
 from cdc_workstation.sink.columns import Column, column
 from cdc_workstation.sink.decoder import locate
 from cdc_workstation.sink.events import MalformedError, Record
-from cdc_workstation.sink.values import UnknownTypeError, ValueConversionError, is_unavailable
+from cdc_workstation.sink.unavailable import is_unavailable
+from cdc_workstation.sink.values import UnknownTypeError, ValueConversionError
 
 Row = dict[str, Any]
 
