@@ -86,7 +86,7 @@ def snapshot(settings: Settings) -> Iterator[Figure]:
         # The stack's own connector captures this table, too, and would take the cores that are measured.
         until(lambda: records(source, rows.topic) >= SNAPSHOT, f"{SNAPSHOT} records of {rows.topic}")
         table = source.table()
-        client = stack.enter_context(ConnectClient(str(settings.debezium_url)))
+        client = stack.enter_context(ConnectClient.of(settings))
         config = {
             key: value
             for key, value in client.config(stack_connector(client)).items()

@@ -220,7 +220,7 @@ def _connectors(settings: Settings, wanted: list[str]) -> str:
     from cdc_workstation.clients.connect import ConnectClient
 
     lines = []
-    with ConnectClient(settings.debezium_url or "", timeout=_TIMEOUT) as client:
+    with ConnectClient.of(settings, timeout=_TIMEOUT) as client:
         statuses = client.statuses()
         lines += [f"{name}: not registered" for name in wanted if name not in statuses]
         for name, status in statuses.items():

@@ -53,7 +53,10 @@ class Settings(BaseSettings):
     postgres_password: SecretStr = SecretStr("")
 
     kafka_bootstrap_servers: str | None = None
+    # Kafka Connect's REST interface, and its login: none where the password is empty.
     debezium_url: str | None = None
+    debezium_user: str = "cdcuser"
+    debezium_password: SecretStr = SecretStr("")
 
     spark_master_url: str | None = None
     spark_remote: str | None = None

@@ -28,20 +28,26 @@ POLL = 0.5
 CALM = timedelta(minutes=1)
 LOG_LINES = 15
 # GETs by what every target has (it is managed by Ansible), all at once; a proxy for the world outside has no part in
-# them. Each gives [status, body], status 0 where nothing answers.
+# them. Each gives [status, body], status 0 where nothing answers. Kafka Connect's login is read on the target: it never
+# is an argument of a command.
 GET = """
-import concurrent.futures, json, sys, urllib.request
+import base64, concurrent.futures, json, pathlib, shlex, sys, urllib.request
+lines = pathlib.Path(sys.argv[1], "connection.env").read_text().splitlines()
+found = dict(pair.split("=", 1) for line in lines for pair in shlex.split(line, comments=True))
+login = base64.b64encode("{}:{}".format(*map(found.get, ("DEBEZIUM_USER", "DEBEZIUM_PASSWORD"))).encode()).decode()
+connect = found.get("DEBEZIUM_URL") if found.get("DEBEZIUM_PASSWORD") else None
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def get(url):
+    headers = {"Authorization": "Basic " + login} if connect and url.startswith(connect + "/") else {}
     try:
-        answer = opener.open(url, timeout=5)
+        answer = opener.open(urllib.request.Request(url, headers=headers), timeout=5)
     except urllib.error.HTTPError as error:
         answer = error
     except (OSError, ValueError) as error:
         return 0, str(getattr(error, "reason", error))
     return answer.status, answer.read().decode(errors="replace")
 with concurrent.futures.ThreadPoolExecutor() as pool:
-    print(json.dumps(list(pool.map(get, sys.argv[1:]))))
+    print(json.dumps(list(pool.map(get, sys.argv[2:]))))
 """
 # The kernel's state of a socket that waits for whoever comes (include/net/tcp_states.h); UDP has no listening.
 WAITING = {"tcp": "0A", "udp": "07"}
@@ -198,7 +204,8 @@ class Deployment:
             self._answers = {}
             urls += [health for service in self.services.values() if (health := service.label("health"))]
         if url not in self._answers:
-            given = self.host.check_output(f"python3 -c {' '.join(['%s'] * (len(urls) + 1))}", GET, *urls)
+            arguments = " ".join(["%s"] * (len(urls) + 2))
+            given = self.host.check_output(f"python3 -c {arguments}", GET, self.directory, *urls)
             self._answers.update(zip(urls, json.loads(given), strict=True))
         status, body = self._answers.pop(url)
         if not 200 <= status < 300:

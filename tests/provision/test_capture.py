@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.settings import Settings
 from conftest import SmallStack, docker
 
 pytestmark = pytest.mark.timeout(600)
@@ -85,9 +86,14 @@ def wait_for_slot(stack: SmallStack) -> None:
     )(slots, stack)
 
 
-def connector() -> tuple[str, str]:
+def connect_client(stack: SmallStack) -> ConnectClient:
+    """Return a client of the small stack's Connect."""
+    return ConnectClient.of(Settings(_env_file=stack.directory / "connection.env"))
+
+
+def connector(stack: SmallStack) -> tuple[str, str]:
     """Return name and state of the only one."""
-    with ConnectClient("http://127.0.0.1:28083") as client:
+    with connect_client(stack) as client:
         [name] = client.connectors()
         return name, client.state(name)
 
@@ -104,7 +110,7 @@ def capturing(small_stack: SmallStack) -> Iterator[SmallStack]:
 
 
 def test_with_a_wrong_password_the_connector_of_before_runs_on(capturing: SmallStack) -> None:
-    name, state = connector()
+    name, state = connector(capturing)
     assert state == "RUNNING"
 
     # Connect reads the secret when it starts: the connector's configuration says nothing of it.
@@ -115,14 +121,14 @@ def test_with_a_wrong_password_the_connector_of_before_runs_on(capturing: SmallS
     assert "password authentication failed" in said
     assert "the stack runs again as it was before" in said
     assert "a-wrong-one" not in said
-    with ConnectClient("http://127.0.0.1:28083") as client:
+    with connect_client(capturing) as client:
         client.wait_for(name)
     wait_for_slot(capturing)
 
 
 def test_the_slot_goes_with_debezium_and_comes_back_with_it(capturing: SmallStack) -> None:
     """Unread, it would hold the WAL back for good."""
-    name, state = connector()
+    name, state = connector(capturing)
     assert state == "RUNNING"
     wait_for_slot(capturing)
 
@@ -143,6 +149,6 @@ def test_the_slot_goes_with_debezium_and_comes_back_with_it(capturing: SmallStac
     sql(capturing, "INSERT INTO products (sku, name, price) VALUES ('MEANWHILE', 'while nobody read', 1)")
     again = capturing.converge(**SOURCES)
     assert again.code == 0, again.output
-    assert connector() == (name, "RUNNING")
+    assert connector(capturing) == (name, "RUNNING")
     wait_for_slot(capturing)
     wait_for_product("MEANWHILE")

@@ -225,7 +225,7 @@ class CapturedDatabase:
     @cached_property
     def connector(self) -> str:
         """The connector of the stack that captures it."""
-        with ConnectClient(str(self.settings.debezium_url)) as client:
+        with ConnectClient.of(self.settings) as client:
             return find_connector(client, CONNECTOR_CLASSES[self.kind])
 
     def table(self, columns: str, name: str = "orders") -> CapturedTable:

@@ -153,11 +153,11 @@ class LeakCheck:
     # Kafka and Connect
 
     def _connectors(self) -> set[str]:
-        with ConnectClient(self._settings.debezium_url or "") as client:
+        with ConnectClient.of(self._settings) as client:
             return {name for name in client.connectors() if self._name.search(name)}
 
     def _delete_connector(self, name: str) -> None:
-        with ConnectClient(self._settings.debezium_url or "") as client:
+        with ConnectClient.of(self._settings) as client:
             client.remove(name)
 
     def _topics(self) -> set[str]:

@@ -7,19 +7,26 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.clients.connect import ConnectClient, ConnectError
 from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings
 
 pytestmark = pytest.mark.uses("databases")
 
-MODULE = Path(__file__).parents[2] / "roles/debezium/library/connectors.py"
+ROLE = Path(__file__).parents[2] / "roles/debezium"
+# Ansible brings the role's own utilities with the module.
+RUN = """
+import runpy, sys, ansible.module_utils
+ansible.module_utils.__path__.append(sys.argv[1] + "/module_utils")
+runpy.run_path(sys.argv[1] + "/library/connectors.py", run_name="__main__")
+"""
 # How the role marks a connector as its own.
 MARK = "cdc.workstation.managed"
 
@@ -37,11 +44,15 @@ class Outcome:
 
 
 @pytest.fixture
-def declare(stack_settings: Settings, connect_client: ConnectClient) -> Callable[[dict[str, Any]], Outcome]:
+def declare(
+    stack_settings: Settings, connect_client: ConnectClient, tmp_path: Path
+) -> Callable[[dict[str, Any]], Outcome]:
     """Run the role's module with the stack's own connectors and those of the test.
 
     It is started as Ansible starts it on the host; through Ansible itself `make up` has run it.
     """
+    password = tmp_path / "password"
+    password.write_text(stack_settings.debezium_password.get_secret_value())
     stack = [
         {"name": name, "config": config}
         for name, config in connect_client.configs().items()
@@ -50,9 +61,18 @@ def declare(stack_settings: Settings, connect_client: ConnectClient) -> Callable
 
     def run(connectors: dict[str, Any]) -> Outcome:
         declared = [*stack, *({"name": name, "config": config} for name, config in connectors.items())]
-        arguments = {"ANSIBLE_MODULE_ARGS": {"url": stack_settings.debezium_url, "connectors": declared}}
+        arguments = {
+            "url": stack_settings.debezium_url,
+            "user": stack_settings.debezium_user,
+            "password_file": str(password),
+            "connectors": declared,
+        }
         ran = subprocess.run(
-            [sys.executable, MODULE], input=json.dumps(arguments), capture_output=True, text=True, check=False
+            [sys.executable, "-c", RUN, ROLE],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert ran.stdout.strip(), ran.stderr
         return Outcome(json.loads(ran.stdout))
@@ -80,6 +100,39 @@ def connector(
     yield name, config
     connect_client.remove(name)
     delete_topics(kafka_bootstrap_servers, lambda topic: topic.startswith(name))
+
+
+@pytest.mark.parametrize("login", [None, ("cdcuser", "wrong"), ("nobody", "")], ids=["none", "wrong", "unknown"])
+def test_connect_shows_nothing_without_its_login(
+    stack_settings: Settings, connect_client: ConnectClient, login: tuple[str, str] | None
+) -> None:
+    """A validation answers with the value of a reference: whoever may ask for one reads the databases' passwords."""
+    config = connect_client.config(stack_connector(connect_client)) | {
+        "name": "${dir:/run/secrets:mysql_debezium_password}"
+    }
+    stranger = ConnectClient(connect_client.url, login=login)
+
+    for call in (
+        stranger.connectors,
+        stranger.plugins,
+        lambda: stranger.validate(config),
+        lambda: stranger.put("intruder", config),
+        lambda: stranger.delete(stack_connector(connect_client)),
+    ):
+        with pytest.raises(ConnectError) as refused:
+            call()
+        assert refused.value.status == HTTPStatus.UNAUTHORIZED
+    assert "intruder" not in connect_client.connectors()
+
+
+def test_connect_resolves_references_to_its_secrets_alone(connect_client: ConnectClient) -> None:
+    config = connect_client.config(stack_connector(connect_client))
+
+    with pytest.raises(ConnectError):
+        connect_client.validate(config | {"name": "${file:/run/kafka-connect/users.properties:cdcuser}"})
+    found = connect_client.validate(config | {"name": "${dir:/run/kafka-connect:users.properties}"})
+
+    assert "cdcuser=" not in json.dumps(found)
 
 
 def test_connector_is_registered_updated_and_removed_as_declared(

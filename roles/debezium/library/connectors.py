@@ -7,11 +7,15 @@ import json
 import re
 import time
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
+from ansible.module_utils.kafka_connect import (
+    ConnectClient,
+    ConnectError,
+    ConnectorFailedError,
+    combined_state,
+    root_cause,
+)
 
 DOCUMENTATION = """
 module: connectors
@@ -25,6 +29,8 @@ description:
   - Its own connectors carry their name under the key C(cdc.workstation.managed) in their configuration.
 options:
   url: {type: str, required: true, description: Address of the REST interface.}
+  user: {type: str, default: "", description: Whom to log in as; nobody where it is empty.}
+  password_file: {type: path, description: The file that holds the user's password.}
   connectors:
     description: The connectors to run.
     type: list
@@ -67,141 +73,56 @@ AWAY_SECONDS = 20.0
 SENSITIVE = re.compile(r"password|secret|credential|token|jaas", re.IGNORECASE)
 
 
-class ConnectError(Exception):
+class RefusedError(Exception):
     """What the user should read."""
 
 
-class Connect:
-    """The REST interface, with a deadline over all calls."""
+class Worker:
+    """The Connect worker, with a deadline over all waits."""
 
-    def __init__(self, url: str, timeout: int) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, client: ConnectClient, timeout: int) -> None:
+        self.client = client
         self.timeout = timeout
         self.deadline = time.monotonic() + timeout
-
-    def call(self, method: str, path: str, body: object = None) -> tuple[int, object]:
-        """Return status and parsed answer; wait while the worker starts (no answer, 404 or 503) or rebalances (409)."""
-        while True:
-            try:
-                answer = open_url(
-                    f"{self.url}{path}",
-                    method=method,
-                    data=None if body is None else json.dumps(body),
-                    headers={"Content-Type": "application/json", "Accept": "application/json"},
-                    timeout=30,
-                    use_proxy=False,
-                )
-                status, text = answer.status, answer.read()
-            except HTTPError as error:
-                status, text = error.code, error.read()
-                reason = f"{status}: {_message(text)}"
-                # A rebalance is a 500, too, if it comes while the request is under way.
-                if status not in (409, 503) and "rebalance" not in reason:
-                    return status, _parsed(text)
-            except (URLError, OSError, ValueError) as error:
-                reason = str(getattr(error, "reason", error))
-            else:
-                return status, _parsed(text)
-            if self.expired():
-                raise ConnectError(f"Kafka Connect at {self.url} did not answer within {self.timeout} s ({reason}).")
-            time.sleep(POLL_SECONDS)
 
     def expired(self) -> bool:
         """Tell whether the deadline has passed."""
         return time.monotonic() > self.deadline
 
-    def require(self, method: str, path: str, body: object = None) -> object:
-        """Return the answer of a call that must succeed."""
-        status, answer = self.call(method, path, body)
-        if status >= 400:
-            raise ConnectError(f"Kafka Connect refused {method} {path}: {_message(answer)}")
-        return answer
-
     def validation_errors(self, name: str, config: dict[str, str]) -> list[str]:
         """Return what the connector itself says against a configuration."""
         kind = config["connector.class"]
-        prompt = {key: value for key, value in config.items() if key != PATIENCE}
-        status, answer = self.call("PUT", f"/connector-plugins/{quote(kind, safe='')}/config/validate", prompt)
-        if status >= 400:
-            installed = [plugin["class"] for plugin in self.require("GET", "/connector-plugins")]
+        try:
+            found = self.client.validate({key: value for key, value in config.items() if key != PATIENCE})
+        except ConnectError as error:
+            installed = self.client.plugins()
             if kind not in installed:
                 return [f"{name}: connector.class {kind} is not installed. Installed: {', '.join(sorted(installed))}."]
-            return [f"{name}: {_message(answer)}"]
-        return [
-            f"{name}: {item['value']['name']}: {' '.join(error.split())}"
-            for item in answer["configs"]
-            # A key that is defined and has no value comes without one.
-            if item["value"]
-            for error in item["value"]["errors"]
-        ]
-
-    def state(self, name: str) -> tuple[str, str]:
-        """Return a connector's state, that of its tasks included, and the reason where it is FAILED."""
-        status, answer = self.call("GET", f"/connectors/{quote(name, safe='')}/status")
-        if status == 404:
-            return "UNASSIGNED", ""
-        return summary(answer)
+            return [f"{name}: {error.message}"]
+        return [f"{name}: {key}: {' '.join(error.split())}" for key, errors in found.items() for error in errors]
 
     def wait(self, name: str, wanted: str) -> None:
-        """Wait until a connector is in the wanted state."""
-        state = "unknown"
-        while not self.expired():
-            state, reason = self.state(name)
-            if state == wanted:
-                return
-            # A connector that is being stopped shows the failure of before until it is.
-            if state == "FAILED" and wanted != "STOPPED":
-                raise ConnectError(f"{name} failed: {reason}")
-            time.sleep(POLL_SECONDS)
-        raise ConnectError(f"{name} is {state} and not {wanted} after {self.timeout} s.")
+        """Wait until a connector and its tasks are in the wanted state."""
+        try:
+            self.client.wait_for(name, wanted, max(self.deadline - time.monotonic(), 0))
+        except ConnectorFailedError as error:
+            reason = root_cause(self.client.failure(name)) or "it gives no reason; see `docker compose logs debezium`"
+            raise RefusedError(f"{name} failed: {reason}") from error
+        except TimeoutError as error:
+            raise RefusedError(f"{error}; all connectors together have {self.timeout} s.") from error
 
     def run(self, name: str, config: dict[str, str], existing: bool) -> None:
         """Give a connector a configuration and wait until it runs with it."""
-        path = f"/connectors/{quote(name, safe='')}"
         if existing:
             # A stopped connector has no tasks, so that RUNNING afterwards speaks of the new ones.
-            self.require("PUT", f"{path}/stop")
+            self.client.stop(name)
             self.wait(name, "STOPPED")
-        self.require("PUT", f"{path}/config", config)
+        self.client.put(name, config)
         if existing:
-            self.require("PUT", f"{path}/resume")
+            self.client.resume(name)
         self.wait(name, "RUNNING")
         time.sleep(SETTLE_SECONDS)
         self.wait(name, "RUNNING")
-
-
-def _parsed(text: bytes) -> object:
-    try:
-        return json.loads(text) if text else {}
-    except ValueError:
-        return {"message": text.decode("utf-8", "replace")[:500]}
-
-
-def _message(answer: object) -> str:
-    if isinstance(answer, bytes):
-        answer = _parsed(answer)
-    return str(answer.get("message", answer)) if isinstance(answer, dict) else str(answer)
-
-
-def summary(status: dict) -> tuple[str, str]:
-    """Reduce a status answer to one state and the reason of a failure."""
-    parts = [status["connector"], *status["tasks"]]
-    for part in parts:
-        if part["state"] == "FAILED":
-            return "FAILED", cause(part.get("trace", ""))
-    states = {part["state"] for part in parts}
-    if states == {"RUNNING"} and not status["tasks"]:
-        return "STARTING", ""
-    return (states.pop() if len(states) == 1 else "STARTING"), ""
-
-
-def cause(trace: str) -> str:
-    """Return the first line of a Java stack trace, with the innermost cause where that is another one."""
-    lines = [line.strip() for line in trace.splitlines() if line.strip()]
-    if not lines:
-        return "no reason given; see `docker compose logs debezium`"
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return lines[0] if not causes else f"{lines[0]} <- {causes[-1]}"
 
 
 def as_text(value: object) -> str:
@@ -229,7 +150,7 @@ def desired(connectors: list[dict]) -> dict[str, dict[str, str]]:
         wanted[name] = {key: as_text(value) for key, value in config.items() if value is not None}
         wanted[name] |= {"name": name, MARK: name}
     if problems:
-        raise ConnectError(listed(problems))
+        raise RefusedError(listed(problems))
     return wanted
 
 
@@ -246,7 +167,7 @@ def masked(config: dict[str, str]) -> dict[str, str]:
     }
 
 
-def apply(module: AnsibleModule, connect: Connect) -> dict:
+def apply(module: AnsibleModule, worker: Worker) -> dict:
     """Bring the worker to the declared state."""
     wanted = desired(module.params["connectors"])
     for name, config in wanted.items():
@@ -258,14 +179,14 @@ def apply(module: AnsibleModule, connect: Connect) -> dict:
         for key in open_secrets:
             module.warn(f"{name}: {key} can be read by everyone who reaches Kafka Connect; use debezium_secrets.")
     try:
-        running = connect.require("GET", "/connectors?expand=info&expand=status")
+        present = worker.client.configs()
+        statuses = worker.client.statuses()
     except ConnectError:
         if module.check_mode:
             # Nothing runs yet: a first start would register all of it.
             return {"changed": bool(wanted), "actions": [f"registered {name}" for name in wanted]}
         raise
-    present = {name: entry["info"]["config"] for name, entry in running.items() if "info" in entry}
-    states = {name: summary(entry["status"])[0] for name, entry in running.items() if "status" in entry}
+    states = {name: combined_state(status) for name, status in statuses.items()}
 
     changed_ones = {name: config for name, config in wanted.items() if present.get(name) != config}
     removed = sorted(name for name, config in present.items() if config.get(MARK) == name and name not in wanted)
@@ -291,48 +212,45 @@ def apply(module: AnsibleModule, connect: Connect) -> dict:
         # cannot log in tries again for ever and is called RUNNING.
         patient = name not in changed_ones and not module.check_mode
         deadline = time.monotonic() + AWAY_SECONDS if patient else 0
-        while (found := connect.validation_errors(name, config)) and time.monotonic() < deadline:
-            if connect.expired():
+        while (found := worker.validation_errors(name, config)) and time.monotonic() < deadline:
+            if worker.expired():
                 break
             # Nothing tells that a database has come back: it is asked.
             time.sleep(POLL_SECONDS)
         problems += found
     if problems:
-        raise ConnectError(listed(problems))
+        raise RefusedError(listed(problems))
     if module.check_mode:
         return result
 
     for name in removed:
-        connect.require("DELETE", f"/connectors/{quote(name, safe='')}")
+        worker.client.delete(name)
     for name in healed:
-        path = f"/connectors/{quote(name, safe='')}"
         if states[name] == "FAILED":
-            connect.require("POST", f"{path}/restart?includeTasks=true&onlyFailed=true")
+            worker.client.restart(name, only_failed=True)
         else:
-            connect.require("PUT", f"{path}/resume")
+            worker.client.resume(name)
     for name, config in changed_ones.items():
         try:
-            connect.run(name, config, existing=name in present)
-        except ConnectError as error:
-            raise ConnectError(f"{error}\n{put_back(connect, name, present.get(name))}") from error
+            worker.run(name, config, existing=name in present)
+        except (ConnectError, RefusedError) as error:
+            raise RefusedError(f"{error}\n{put_back(worker, name, present.get(name))}") from error
     if healed:
         # The state before the restart is still shown for a moment.
         time.sleep(SETTLE_SECONDS)
     for name in wanted:
-        connect.wait(name, "RUNNING")
+        worker.wait(name, "RUNNING")
     return result
 
 
-def put_back(connect: Connect, name: str, previous: dict[str, str] | None) -> str:
+def put_back(worker: Worker, name: str, previous: dict[str, str] | None) -> str:
     """Undo a change that failed; return what was done as a sentence."""
-    rescue = Connect(connect.url, connect.timeout)
-    path = f"/connectors/{quote(name, safe='')}"
     if previous is None:
-        rescue.require("DELETE", path)
+        worker.client.delete(name)
         return f"{name} was removed again."
     try:
-        rescue.run(name, previous, existing=True)
-    except ConnectError as error:
+        Worker(worker.client, worker.timeout).run(name, previous, existing=True)
+    except (ConnectError, RefusedError) as error:
         return f"Its configuration of before was put back, but does not run either: {error}"
     return "Its configuration of before was put back and runs."
 
@@ -354,6 +272,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
+            "user": {"type": "str", "default": ""},
+            "password_file": {"type": "path"},
             "connectors": {
                 "type": "list",
                 "elements": "dict",
@@ -366,16 +286,22 @@ def main() -> None:
             "timeout": {"type": "int", "default": 90},
             "names": {"type": "path"},
         },
+        required_by={"user": ["password_file"]},
         supports_check_mode=True,
     )
-    connect = Connect(module.params["url"], 5 if module.check_mode else module.params["timeout"])
+    login = None
+    if module.params["user"]:
+        login = (module.params["user"], Path(module.params["password_file"]).read_text(encoding="utf-8"))
+    timeout = 5 if module.check_mode else module.params["timeout"]
+    # A worker that was started a moment ago does not answer yet.
+    worker = Worker(ConnectClient(module.params["url"], login=login, patience=timeout), timeout)
     try:
-        result = apply(module, connect)
+        result = apply(module, worker)
         if module.params["names"]:
             names = json.dumps(sorted(connector["name"] for connector in module.params["connectors"]))
             result["changed"] |= written(module, Path(module.params["names"]), f"{names}\n")
         module.exit_json(**result)
-    except ConnectError as error:
+    except (ConnectError, RefusedError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
+import shlex
 import shutil
 import time
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -20,6 +23,7 @@ description:
   - The action plugin of the same name prints it as a table.
 options:
   project: {type: str, required: true, description: The compose project.}
+  connection: {type: path, description: "The stack's connection.env, for the login of Kafka Connect."}
   history_seconds: {type: int, default: 0, description: How far back Prometheus is asked; 0 leaves it out.}
 author: cdc-workstation
 """
@@ -80,19 +84,33 @@ CANARY = "_cdc.canary"
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
-def fetch_text(url):
-    """Return what is at `url`, or None where nobody answers."""
+def login_header(connection):
+    """Return the header that logs in to Kafka Connect, empty where `connection.env` has no login."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- loopback, from the stack's own settings
+        lines = Path(connection).read_text(encoding="utf-8").splitlines() if connection else []
+    except OSError:
+        return {}
+    found = dict(pair.split("=", 1) for line in lines for pair in shlex.split(line, comments=True))
+    if not found.get("DEBEZIUM_PASSWORD"):
+        return {}
+    login = f"{found['DEBEZIUM_USER']}:{found['DEBEZIUM_PASSWORD']}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+
+
+def fetch_text(url, headers=None):
+    """Return what is at `url`, or None where nobody answers."""
+    request = urllib.request.Request(url, headers=headers or {})  # noqa: S310 -- loopback, from the stack's own settings
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 -- as above
             return answer.read().decode()
     except (OSError, ValueError):
         return None
 
 
-def fetch(url):
+def fetch(url, headers=None):
     """Return the JSON at `url`, or None where nobody answers."""
     try:
-        return json.loads(fetch_text(url) or "null")
+        return json.loads(fetch_text(url, headers) or "null")
     except ValueError:
         return None
 
@@ -158,9 +176,9 @@ def plugin_of(config):
     return config.get("connector.class", "").rsplit(".", 1)[-1].removesuffix("Connector").lower()
 
 
-def connectors(debezium, prometheus):
+def connectors(debezium, prometheus, login):
     """Return the connectors with the states of their tasks and, where Prometheus runs, their lag in seconds."""
-    answer = fetch(f"{debezium}/connectors?expand=status&expand=info") if debezium else None
+    answer = fetch(f"{debezium}/connectors?expand=status&expand=info", login) if debezium else None
     lags = {}
     if prometheus:
         query = urllib.parse.urlencode({"query": LAG_QUERY})
@@ -262,6 +280,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "project": {"type": "str", "required": True},
+            "connection": {"type": "path"},
             "history_seconds": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
@@ -272,7 +291,7 @@ def main():
     module.exit_json(
         changed=False,
         services=found,
-        connectors=connectors(urls.get("debezium"), urls.get("prometheus")),
+        connectors=connectors(urls.get("debezium"), urls.get("prometheus"), login_header(module.params["connection"])),
         tables=tables(fetch_text(f"{sink}/metrics") if sink else None),
         history=history(urls.get("prometheus"), module.params["history_seconds"])
         if module.params["history_seconds"]

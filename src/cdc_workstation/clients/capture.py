@@ -45,10 +45,10 @@ class CaptureHealth:
         """Say why the table's connector makes no events; empty if it may make some."""
         if self._connector is None or self._settings.debezium_url is None:
             return ""
-        with ConnectClient(self._settings.debezium_url, timeout=_TIMEOUT) as client:
+        with ConnectClient.of(self._settings, timeout=_TIMEOUT) as client:
             try:
                 return client.problem(self._connector)
-            except (requests.RequestException, ConnectError):
+            except ConnectError:
                 return ""
 
     def table_problem(self) -> str:
@@ -114,7 +114,7 @@ def failure(client: ConnectClient, prefix: str, namespace: str, table: str) -> s
         # A connector to PostgreSQL may take schemas of any name, MySQL's databases among them.
         failed = [name for name in found[:1] if client.state(name) == "FAILED"]
         return client.problem(failed[0]) if failed else ""
-    except (requests.RequestException, ConnectError):
+    except ConnectError:
         return ""
 
 

@@ -1,16 +1,27 @@
-"""Client of Kafka Connect's REST interface: connectors, their state and their offsets."""
+"""Client of Kafka Connect's REST interface: connectors, their state and their offsets.
+
+The role debezium's Ansible module uses this file as well (`roles/debezium/module_utils/kafka_connect.py` is a link to
+it) and runs where this package is not installed: it imports nothing but the standard library.
+"""
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import re
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
-from typing import Any, Self
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-import requests
-from tenacity import Retrying, retry_if_exception, retry_if_result, stop_after_delay, wait_fixed
+if TYPE_CHECKING:
+    from cdc_workstation.settings import Settings
 
-_REBALANCING = 409
+_POLL_SECONDS = 0.1
 # States in which a connector makes no events until somebody does something about it.
 _IDLE = {"FAILED", "PAUSED", "STOPPED"}
 # Lines of a Java stack trace: a method, and a package before an exception's name.
@@ -20,15 +31,15 @@ _CAUSE = "Caused by: "
 
 
 class ConnectError(Exception):
-    """Kafka Connect refused a request.
+    """Kafka Connect refused a request, or did not answer.
 
     Attributes:
-        status: the HTTP status.
+        status: the HTTP status, 0 where there was no answer.
         message: the reason as Kafka Connect gave it.
     """
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{status}: {message}")
+        super().__init__(f"{status}: {message}" if status else message)
         self.status = status
         self.message = message
 
@@ -44,32 +55,51 @@ class ConnectClient:
 
     Args:
         url: base address, for example `http://127.0.0.1:8083`.
+        login: user and password; `None` where the interface asks for none.
         timeout: seconds that one request, or the wait for the end of a rebalance, may take.
+        patience: seconds for which a call is repeated that a worker does not answer yet.
 
     Raises:
-        ConnectError: (all methods) Kafka Connect answered with an error.
-        requests.RequestException: (all methods) it did not answer.
+        ConnectError: (all methods) Kafka Connect answered with an error, or not at all.
     """
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, login: tuple[str, str] | None = None, timeout: float = 30.0, patience: float = 0.0
+    ) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self._session = requests.Session()
+        self.patience = patience
+        self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if login is not None:
+            # RFC 7617.
+            self._headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
         # The stack is on this machine or its network: a proxy for the world outside has no part in it.
-        self._session.trust_env = False
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    @classmethod
+    def of(cls, settings: Settings, *, timeout: float = 30.0) -> Self:
+        """Return a client of the stack's own Kafka Connect."""
+        password = settings.debezium_password.get_secret_value()
+        login = (settings.debezium_user, password) if password else None
+        return cls(settings.debezium_url or "", login=login, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()
+        self._opener.close()
 
     def is_ready(self) -> bool:
         """Tell whether the worker serves requests (KIP-1017). An unreachable one is not ready; nothing is raised."""
+        return not self.unready()
+
+    def unready(self) -> str:
+        """Say why the worker serves no requests; empty if it does. Nothing is raised."""
         try:
-            return self._session.get(f"{self.url}/health", timeout=self.timeout).ok
-        except requests.RequestException:
-            return False
+            self._call_once("GET", "/health", None)
+        except ConnectError as error:
+            return str(error)
+        return ""
 
     def connectors(self) -> list[str]:
         """Return the connectors' names."""
@@ -118,7 +148,7 @@ class ConnectClient:
         try:
             self._call("DELETE", _path(name))
         except ConnectError as error:
-            if error.status != requests.codes.not_found:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
     def remove(self, name: str) -> None:
@@ -142,21 +172,15 @@ class ConnectClient:
     def state(self, name: str) -> str:
         """Return one state for a connector with its tasks.
 
-        `FAILED` where any part failed, the common state where all agree, `STARTING` otherwise or where there is no
-        task yet, `ABSENT` where there is no such connector.
+        That of `combined_state`, or `ABSENT` where there is no such connector.
         """
         try:
             status = self.status(name)
         except ConnectError as error:
-            if error.status == requests.codes.not_found:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return "ABSENT"
             raise
-        states = {part["state"] for part in (status["connector"], *status["tasks"])}
-        if "FAILED" in states:
-            return "FAILED"
-        if len(states) > 1 or (states == {"RUNNING"} and not status["tasks"]):
-            return "STARTING"
-        return str(states.pop())
+        return combined_state(status)
 
     def wait_for(self, name: str, state: str = "RUNNING", timeout: float = 60.0) -> None:
         """Wait until a connector and all of its tasks are in `state`.
@@ -165,18 +189,13 @@ class ConnectClient:
             ConnectorFailedError: it failed; not where `state` is `STOPPED`, which one that failed comes to as well.
             TimeoutError: it is in another state after `timeout` seconds.
         """
-        ends = {state} if state == "STOPPED" else {state, "FAILED"}
-        last = Retrying(
-            retry=retry_if_result(lambda found: found not in ends),
-            stop=stop_after_delay(timeout),
-            wait=wait_fixed(0.1),
-            retry_error_callback=lambda attempt: attempt.outcome.result() if attempt.outcome else None,
-        )(self.state, name)
-        if last == state:
-            return
-        if last in ends:
-            raise ConnectorFailedError(f"{name}: {self.failure(name)}")
-        raise TimeoutError(f"{name} is {last} and not {state} after {timeout:.0f} s")
+        deadline = time.monotonic() + timeout
+        while (last := self.state(name)) != state:
+            if last == "FAILED" and state != "STOPPED":
+                raise ConnectorFailedError(f"{name}: {self.failure(name)}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{name} is {last} and not {state} after {timeout:.0f} s")
+            time.sleep(_POLL_SECONDS)
 
     def failure(self, name: str) -> str:
         """Return the first trace of a FAILED connector or task, empty where nothing failed."""
@@ -223,22 +242,55 @@ class ConnectClient:
         self._call("DELETE", _path(name, "offsets"))
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
-        return Retrying(
-            retry=retry_if_exception(_is_rebalancing),
-            stop=stop_after_delay(self.timeout),
-            wait=wait_fixed(0.1),
-            reraise=True,
-        )(self._call_once, method, path, body)
+        start = time.monotonic()
+        while True:
+            try:
+                return self._call_once(method, path, body)
+            except ConnectError as error:
+                waited = time.monotonic() - start
+                if not (
+                    (_is_rebalancing(error) and waited < self.timeout)
+                    or (error.status in (0, HTTPStatus.SERVICE_UNAVAILABLE) and waited < self.patience)
+                ):
+                    raise
+            time.sleep(_POLL_SECONDS)
 
     def _call_once(self, method: str, path: str, body: object) -> Any:
-        response = self._session.request(method, f"{self.url}{path}", json=body, timeout=self.timeout)
-        if response.status_code >= requests.codes.bad_request:
-            try:
-                message = str(response.json().get("message", response.text))
-            except ValueError:
-                message = response.text
-            raise ConnectError(response.status_code, message)
-        return response.json() if response.content else None
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            request = urllib.request.Request(  # noqa: S310 -- the address of the stack's settings
+                f"{self.url}{path}", data=data, headers=self._headers, method=method
+            )
+            with self._opener.open(request, timeout=self.timeout) as answer:
+                return _parsed(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ConnectError(error.code, self._refusal(error)) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise ConnectError(0, f"Kafka Connect at {self.url} does not answer ({reason})") from error
+
+    def _refusal(self, error: urllib.error.HTTPError) -> str:
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return f"Kafka Connect at {self.url} refuses the login: see DEBEZIUM_USER and DEBEZIUM_PASSWORD"
+        text = error.read()
+        try:
+            return str(json.loads(text)["message"])
+        except (ValueError, KeyError, TypeError):
+            return text.decode(errors="replace")[:500]
+
+
+def combined_state(status: Mapping[str, Any]) -> str:
+    """Return one state for a status of a connector with its tasks.
+
+    `FAILED` where any part failed, the common state where all agree, `STARTING` otherwise or without a task.
+    """
+    states = {part["state"] for part in (status["connector"], *status["tasks"])}
+    if "FAILED" in states:
+        return "FAILED"
+    if len(states) > 1 or (states == {"RUNNING"} and not status["tasks"]):
+        return "STARTING"
+    return str(states.pop())
 
 
 def root_cause(trace: str) -> str:
@@ -249,9 +301,13 @@ def root_cause(trace: str) -> str:
     return _PACKAGE.sub("", cause.removeprefix(_CAUSE))
 
 
-def _is_rebalancing(error: BaseException) -> bool:
+def _parsed(text: bytes) -> Any:
+    return json.loads(text) if text else None
+
+
+def _is_rebalancing(error: ConnectError) -> bool:
     """Tell whether the worker refuses a request for as long as connectors are distributed; not always with 409."""
-    return isinstance(error, ConnectError) and (error.status == _REBALANCING or "rebalance" in str(error))
+    return error.status == HTTPStatus.CONFLICT or (error.status > 0 and "rebalance" in error.message)
 
 
 def _path(name: str, *rest: str) -> str:

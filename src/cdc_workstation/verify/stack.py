@@ -57,7 +57,8 @@ class Stack:
     def __init__(self, settings: Settings, directory: Path | None = None) -> None:
         self._settings = settings
         self._databases: dict[tuple[str, str], SourceDatabase] = {}
-        self.connect = ConnectClient(_needed("DEBEZIUM_URL", settings.debezium_url), timeout=_TIMEOUT)
+        _needed("DEBEZIUM_URL", settings.debezium_url)
+        self.connect = ConnectClient.of(settings, timeout=_TIMEOUT)
         self.sink = SinkClient(_needed("DELTA_SINK_URL", settings.delta_sink_url), timeout=_TIMEOUT)
         self.servers = _needed("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers)
         self.log = ChangeLog(self.servers)
@@ -79,7 +80,7 @@ class Stack:
         """Return the registered connectors that capture a database."""
         try:
             return connectors(self.connect.configs())
-        except (requests.RequestException, ConnectError) as error:
+        except ConnectError as error:
             raise NotComparableError(
                 f"Kafka Connect at {self._settings.debezium_url} does not say what is captured: {error}. Is it up "
                 "(`make status`)?"
@@ -89,14 +90,14 @@ class Stack:
         """Say why a connector makes no events; empty if it may make some, or if Kafka Connect does not answer now."""
         try:
             return self.connect.problem(connector.name)
-        except (requests.RequestException, ConnectError):
+        except ConnectError:
             return ""
 
     def offset(self, connector: Connector) -> Mapping[str, Any]:
         """Return the offset that a connector has committed: everything before it is in Kafka."""
         try:
             found = self.connect.offsets(connector.name)
-        except (requests.RequestException, ConnectError):
+        except ConnectError:
             return {}
         return dict(found[0].get("offset") or {}) if found else {}
 
