@@ -88,7 +88,7 @@ def wait_for_slot(stack: SmallStack) -> None:
 
 def connect_client(stack: SmallStack) -> ConnectClient:
     """Return a client of the small stack's Connect."""
-    return ConnectClient.of(Settings(_env_file=stack.directory / "connection.env"))
+    return ConnectClient.of(Settings(_env_file=stack.stack_dir / "connection.env"))
 
 
 def connector(stack: SmallStack) -> tuple[str, str]:
