@@ -15,7 +15,14 @@ ARGS ?=
 export SPARK_LINE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# Ansible ends at once under a locale that is not UTF-8.
+ifneq ($(shell locale charmap 2>/dev/null),UTF-8)
+export LC_ALL := C.UTF-8
+endif
+
 inventory := inventories/$(INVENTORY)
+$(if $(wildcard $(inventory)),,$(error INVENTORY '$(INVENTORY)' is not an inventory; use one of: \
+$(notdir $(patsubst %/,%,$(wildcard inventories/*/)))))
 playbook := scripts/playbook -i $(inventory) -e spark_line=$(SPARK_LINE)
 pytest := pytest --ansible-inventory=$(inventory)
 # What runs here against a stack in a VM goes through this.
