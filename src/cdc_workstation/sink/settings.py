@@ -100,7 +100,7 @@ class SinkSettings(BaseModel):
 
     metrics_port: int = 9405
     canary_topic: str = "cdc_sink_canary"
-    discovery_seconds: float = 0.2
+    discovery_seconds: float = 0.3
     """How often new topics are looked for."""
     watch_seconds: float = 2.0
     """How often topics' ids and first offsets are compared with what is being read."""
