@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import mysql.connector
 
-from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvents
+from cdc_workstation.clients.kafka import TOPIC_PREFIX, ChangeEvents
 from cdc_workstation.settings import get_settings
 
 ROUNDS = 300

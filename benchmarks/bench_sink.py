@@ -11,7 +11,7 @@ from benchmarks.sink.latency import Figure, large, latency
 from benchmarks.sink.pgbench import pgbench
 from benchmarks.sink.tables import first_row, many, memory
 from benchmarks.sink.throughput import burst, replay, snapshot
-from cdc_workstation.fixtures.kafka import delete_stale_topics
+from cdc_workstation.clients.kafka import delete_stale_topics
 from cdc_workstation.settings import Settings, get_settings
 
 # The connectors' producers may have recreated topics of tables that are gone: they ask for those of the last minutes.

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.sink.source import CHANCE, PATIENCE, Source, note, until
 from benchmarks.sink.watch import Watcher
-from cdc_workstation.fixtures.kafka import delete_topics
+from cdc_workstation.clients.kafka import delete_topics
 
 _REPOSITORY = Path(__file__).parents[2]
 

@@ -21,9 +21,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
+from cdc_workstation.clients.kafka import TOPIC_PREFIX, ChangeEvents, delete_topics
 from cdc_workstation.clients.sink import SinkClient
 from cdc_workstation.clients.source import Connection, Database, MySQL, PostgreSQL
-from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvents, delete_topics
 from cdc_workstation.settings import Settings
 
 # Keys and texts of no importance.

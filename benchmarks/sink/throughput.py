@@ -15,7 +15,7 @@ from benchmarks.sink.replay import replayed
 from benchmarks.sink.source import Source, SourceTable, note, source_of, until
 from benchmarks.sink.watch import Watcher
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
+from cdc_workstation.clients.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings
 
 BURST = 60_000

@@ -6,8 +6,6 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from cdc_workstation.settings import connection_file
-
 REQUIRE_SERVICES_INI = "cdc_workstation_require_services"
 
 T = TypeVar("T")
@@ -27,8 +25,15 @@ def unavailable(request: pytest.FixtureRequest, service: str, reason: str) -> No
     pytest.skip(message)
 
 
+def missing_extra(fixture: str, extra: str) -> NoReturn:
+    """Fail the test that asked for `fixture`, because packages of an extra are not installed."""
+    pytest.fail(f"{fixture} needs the extra `{extra}`: pip install 'cdc-workstation[{extra}]'", pytrace=False)
+
+
 def required(request: pytest.FixtureRequest, service: str, value: T | None) -> T:
     """Return the setting `value`, or end the test where the stack has no such service."""
     if value is None:
+        from cdc_workstation.settings import connection_file
+
         unavailable(request, service, f"neither the environment nor {connection_file()} names it")
     return value

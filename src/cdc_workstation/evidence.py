@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cdc_workstation.redaction import redacted
-from cdc_workstation.settings import Settings, get_settings
+if TYPE_CHECKING:
+    from cdc_workstation.settings import Settings
 
 EVIDENCE_INI = "cdc_workstation_evidence"
 _TITLE = "cdc-workstation"
@@ -149,6 +149,8 @@ def collect(used: Used, *, since: float) -> list[tuple[str, str]]:
     """
     if not used.services:
         return []
+    from cdc_workstation.settings import get_settings
+
     deadline = time.monotonic() + _SECONDS
     sections: list[tuple[str, str]] = []
     room = _TEST_CHARACTERS
@@ -197,6 +199,8 @@ def _attempt(read: Callable[[], str]) -> str:
 
 
 def _clean(text: str) -> str:
+    from cdc_workstation.redaction import redacted
+
     return _CONTROL.sub("", redacted(text)).strip("\n")
 
 
@@ -207,6 +211,8 @@ def _cut(text: str, limit: int, *, keep_end: bool) -> str:
 
 
 def _short(text: str) -> str:
+    from cdc_workstation.redaction import redacted
+
     # Half of a secret is not known as one: it goes before the text is cut.
     text = redacted(text)
     return text if len(text) <= _EVENT_CHARACTERS else f"{text[:_EVENT_CHARACTERS]}..."

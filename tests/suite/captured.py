@@ -26,8 +26,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from cdc_workstation.clients import capture
 from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.clients.kafka import CONNECTOR_CLASSES, TOPIC_PREFIX, find_connector
 from cdc_workstation.clients.sink import SinkClient, samples, total
-from cdc_workstation.fixtures.kafka import CONNECTOR_CLASSES, TOPIC_PREFIX, find_connector
 from cdc_workstation.settings import Settings
 
 Row = dict[str, Any]

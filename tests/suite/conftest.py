@@ -16,9 +16,9 @@ from source import Source
 
 from cdc_workstation.availability import required
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.connectors import StoppedConnectors
-from cdc_workstation.fixtures.kafka import ChangeEvents, stack_connector
+from cdc_workstation.clients.kafka import ChangeEvents, stack_connector
 from cdc_workstation.fixtures.spark import DeltaTableLocation
+from cdc_workstation.fixtures.stopped_connectors import StoppedConnectors
 from cdc_workstation.settings import Settings, get_settings
 
 # Services of profiles beyond `core`: their tests are collected if connection.env names the service. They then fail,
@@ -104,10 +104,10 @@ def http() -> Iterator[requests.Session]:
 
 
 @pytest.fixture(scope="module")
-def shared_delta_table(delta_run_directory: Path) -> DeltaTableLocation:
+def shared_delta_table(_delta_run_directory: Path) -> DeltaTableLocation:
     """Name and path of a table that the tests of a module only read; removed with the run."""
     name = f"t_{uuid4().hex[:12]}"
-    return DeltaTableLocation(name=name, path=str(delta_run_directory / name))
+    return DeltaTableLocation(name=name, path=str(_delta_run_directory / name))
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def orders(captured: CapturedDatabase) -> CapturedTable:
 
 
 @pytest.fixture
-def failing_connector(connect_client: ConnectClient, stopped_connectors: StoppedConnectors) -> Iterator[str]:
+def failing_connector(connect_client: ConnectClient, _stopped_connectors: StoppedConnectors) -> Iterator[str]:
     """The name of a connector whose task fails at its start: it must recover a schema history that does not exist.
 
     Its other settings, credentials included, are those of the stack's own connector.
@@ -194,4 +194,4 @@ def failing_connector(connect_client: ConnectClient, stopped_connectors: Stopped
         connect_client.put(name, config)
         yield name
     finally:
-        stopped_connectors.add(name)
+        _stopped_connectors.add(name)

@@ -23,7 +23,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.alertmanager import AlertmanagerClient
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import delete_stale_topics, delete_topics
+from cdc_workstation.clients.kafka import delete_stale_topics, delete_topics
 from cdc_workstation.settings import Settings, connection_file
 
 NAME = re.compile(r"(?<![a-z0-9])(?:(?:t|cdc|test|cdcdb_test)_|test-)[0-9a-f]{12}(?![0-9a-f])|^pytest-.+-[0-9a-f]{8}$")

@@ -9,7 +9,7 @@ from typing import Any
 import mysql.connector
 import psycopg
 
-from cdc_workstation.fixtures.kafka import ChangeEvents
+from cdc_workstation.clients.kafka import ChangeEvents
 
 ERRORS: dict[str, type[Exception]] = {"mysql": mysql.connector.Error, "postgres": psycopg.Error}
 DRIVERS: dict[str, Callable[..., Any]] = {"mysql": mysql.connector.connect, "postgres": psycopg.connect}

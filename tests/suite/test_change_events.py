@@ -10,7 +10,10 @@ import pytest
 from source import Source
 
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import ChangeEvent
+from cdc_workstation.clients.kafka import ChangeEvent
+from cdc_workstation.clients.source import Database
+from cdc_workstation.fixtures.pipeline import PipelineFactory
+from cdc_workstation.typing import ReadChangeEvents
 
 pytestmark = pytest.mark.uses("databases")
 
@@ -211,3 +214,21 @@ def test_stopped_connector_resumes_where_it_was_with_nothing_lost(
     # At least once, in order, and no second snapshot.
     assert [event.row["id"] for event in seen if event.row["id"] > 1] == list(range(2, 23))
     assert {event.op for event in seen} == {"c"}
+
+
+@pytest.mark.parametrize("database", ["mysql", "postgres"])
+def test_events_of_a_pipeline_are_read_by_the_pipeline_itself(
+    cdc_pipeline: PipelineFactory, change_events: ReadChangeEvents, database: Database
+) -> None:
+    orders = cdc_pipeline(database, "id INT PRIMARY KEY")
+    events = change_events(orders)
+    orders.insert(id=1)
+    assert events.next(timeout=30).row == {"id": 1}
+
+
+def test_name_that_both_databases_have_is_read_from_mysql(change_events: ReadChangeEvents) -> None:
+    assert change_events("products").topic == "debezium.cdcdb.products"
+
+
+def test_name_that_postgres_alone_has_is_read_from_there(change_events: ReadChangeEvents) -> None:
+    assert change_events("customers").topic == "debezium.public.customers"

@@ -12,7 +12,7 @@ from source import Source, answer, answers
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import CONNECTOR_CLASSES, find_connector
+from cdc_workstation.clients.kafka import CONNECTOR_CLASSES, find_connector
 from cdc_workstation.settings import Settings
 
 pytestmark = pytest.mark.uses("databases")

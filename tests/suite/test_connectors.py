@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from cdc_workstation.clients.connect import ConnectClient, ConnectError
-from cdc_workstation.fixtures.kafka import delete_topics, stack_connector
+from cdc_workstation.clients.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings
 
 pytestmark = pytest.mark.uses("databases")

@@ -12,7 +12,7 @@ from captured import CapturedDatabase, until
 from cdc_workstation.clients.capture import CaptureHealth
 from cdc_workstation.clients.connect import ConnectClient, ConnectorFailedError
 from cdc_workstation.clients.delta import CaptureError, DeltaReader
-from cdc_workstation.fixtures.kafka import ChangeEvents
+from cdc_workstation.clients.kafka import ChangeEvents
 from cdc_workstation.fixtures.pipeline import PipelineFactory
 from cdc_workstation.settings import Settings
 from cdc_workstation.sink.canary import event

@@ -21,7 +21,7 @@ from mysql.connector.abstracts import MySQLConnectionAbstract
 
 from cdc_workstation.clients.alertmanager import AlertmanagerClient
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import stack_connector
+from cdc_workstation.clients.kafka import stack_connector
 from cdc_workstation.settings import Settings, connection_file
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
-from cdc_workstation.fixtures.kafka import ChangeEvents
+from cdc_workstation.clients.kafka import ChangeEvents
 
 pytestmark = pytest.mark.uses("databases")
 

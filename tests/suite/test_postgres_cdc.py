@@ -17,7 +17,7 @@ from psycopg import errors, sql
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.clients.connect import ConnectClient
-from cdc_workstation.fixtures.kafka import ChangeEvents
+from cdc_workstation.clients.kafka import ChangeEvents
 from cdc_workstation.fixtures.postgres import drop_slot
 from cdc_workstation.settings import Settings
 
@@ -46,7 +46,7 @@ def events_of(change_events: Events) -> Events:
     """The change events of a table of the schema `public`, from now on."""
 
     def read(table: str, **options: Any) -> ChangeEvents:
-        return change_events(table, database="public", **options)
+        return change_events(table, **options)
 
     return read
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from cdc_workstation.clients.comparison import differences, shown
 from cdc_workstation.clients.delta import Change as DeltaChange
+from cdc_workstation.clients.kafka import TOPIC_PREFIX, ChangeEvent, ChangeEvents
 from cdc_workstation.clients.pipeline import CdcPipeline
 from cdc_workstation.clients.source import MySQL, PostgreSQL
-from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvent, ChangeEvents
 from cdc_workstation.fixtures.pipeline import PipelineFactory
 from cdc_workstation.settings import Settings
 

@@ -14,8 +14,8 @@ import pytest
 from captured import CapturedDatabase, until
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from cdc_workstation.clients.kafka import TOPIC_PREFIX, ChangeEvents
 from cdc_workstation.clients.prometheus import PrometheusClient
-from cdc_workstation.fixtures.kafka import TOPIC_PREFIX, ChangeEvents
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.source_changes import table_changes
 from cdc_workstation.sink.table_change import TableChange

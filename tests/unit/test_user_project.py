@@ -31,18 +31,11 @@ def test_page_installs_the_versions_of_the_stack(root: Path) -> None:
 
 def test_page_names_every_fixture_for_users(root: Path) -> None:
     page = (root / "docs/testing-your-pipeline.md").read_text()
-    plumbing = {
-        "delta_run_directory",
-        "dropped_tables",
-        "dropped_pipelines",
-        "stopped_connectors",
-        "kafka_bootstrap_servers",
-    }
-    plumbing |= {"alert_test_id", "mysql_parameters", "postgres_parameters"}
     sources = [*(root / "src/cdc_workstation/fixtures").glob("*.py"), root / "src/cdc_workstation/plugin.py"]
     fixtures = {
         name
         for path in sources
-        for name in re.findall(r"^@pytest\.fixture[^\n]*\ndef ([a-z]\w*)", path.read_text(), re.MULTILINE)
+        for options, name in re.findall(r"^@pytest\.fixture([^\n]*)\ndef ([a-z]\w*)", path.read_text(), re.MULTILINE)
+        if "name=" not in options
     }
-    assert {name for name in fixtures - plumbing if f"`{name}" not in page} == set()
+    assert {name for name in fixtures if f"`{name}" not in page} == set()

@@ -17,7 +17,7 @@ def test_a_rolled_back_order_never_arrives(orders):
 
 def test_a_payment_is_an_event_with_the_order_before_and_after(postgres_table, postgres_connection, change_events):
     table = postgres_table("id INT PRIMARY KEY, status TEXT")
-    events = change_events(table, database="public")
+    events = change_events(table)
     postgres_connection.execute(f"INSERT INTO {table} VALUES (1, 'new')")
     postgres_connection.execute(f"UPDATE {table} SET status = 'paid' WHERE id = 1")
 
