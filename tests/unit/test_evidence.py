@@ -52,7 +52,7 @@ def test_evidence_that_cannot_be_collected_raises_nothing(program: Program, monk
     monkeypatch.setenv("PATH", program("docker", "exit 1")["PATH"])
     found = sections(Used(services={"debezium", "delta-sink", "mysql"}, topics=["t"], tables=[Path("/nowhere")]))
     assert found["cdc-workstation: connectors"].startswith("could not be collected: ConnectError")
-    assert found["cdc-workstation: delta-sink"].startswith("could not be collected: ConnectError")
+    assert found["cdc-workstation: delta-sink"].startswith("could not be collected: ConnectionError")
     assert found["cdc-workstation: history of /nowhere"] == "there is no table at that path"
     assert [text for title, text in found.items() if "log of mysql" in title] == [
         "there is no such container on this machine"
