@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import requests
-
 from cdc_workstation.cli.outcome import CliError
 from cdc_workstation.clients.connect import ConnectClient, ConnectError
 from cdc_workstation.settings import Settings, connection_file
@@ -58,11 +56,13 @@ def connect(settings: Settings, timeout: float = 10.0) -> Iterator[ConnectClient
     """
     url = needed("DEBEZIUM_URL", settings.debezium_url)
     try:
-        with ConnectClient(url, timeout=timeout) as client:
+        with ConnectClient.of(settings, timeout=timeout) as client:
             yield client
-    except requests.RequestException as error:
-        raise CliError(f"Kafka Connect at {url} does not answer; `cdc-workstation logs debezium` says why.") from error
     except ConnectError as error:
+        if not error.status:
+            raise CliError(
+                f"Kafka Connect at {url} does not answer; `cdc-workstation logs debezium` says why."
+            ) from error
         raise CliError(f"Kafka Connect at {url} refuses: {str(error).rstrip('.')}.") from error
 
 

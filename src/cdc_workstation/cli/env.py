@@ -21,6 +21,8 @@ MEANINGS = {
     "POSTGRES_PASSWORD": "that user's password",
     "KAFKA_BOOTSTRAP_SERVERS": "Kafka: change events are in the topics debezium.<database or schema>.<table>",
     "DEBEZIUM_URL": "Kafka Connect's REST interface, which runs the Debezium connectors",
+    "DEBEZIUM_USER": "user of that interface",
+    "DEBEZIUM_PASSWORD": "that user's password",
     "SPARK_MASTER_URL": "Spark's master, for a classic driver; it needs SPARK_CONF_DIR, too",
     "SPARK_REMOTE": "Spark Connect, with its token: SparkSession.builder.remote(...)",
     "SPARK_CONF_DIR": "the settings with which a driver on this machine joins the cluster",
