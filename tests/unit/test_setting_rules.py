@@ -107,7 +107,8 @@ WRONG: list[tuple[str, Any, str]] = [
         "it's",
         'mysql_user "it\'s" is not a valid identifier; use at most 32 letters, digits and _, no digit first.',
     ),
-    ("mysql_password", 12345678, "mysql_password is not text (int); put it in quotes."),
+    ("mysql_password", 12345678, "mysql_password is a number for YAML and not text; put it in quotes."),
+    ("mysql_password", True, "mysql_password is true or false for YAML and not text; put it in quotes."),
     ("mysql_password", "it's", f'mysql_password has "\'" {CLIENTS}'),
     ("mysql_password", "x${HOME}y", f"mysql_password has '${{' {CLIENTS}"),
     ("mysql_password", "back\\slash", f"mysql_password has '\\\\' {CLIENTS}"),
@@ -125,7 +126,11 @@ WRONG: list[tuple[str, Any, str]] = [
         "spark_connect_token has '/', ';' in it, which not all clients read alike; use letters, digits and . _ ~ + = "
         "-.",
     ),
-    ("alertmanager_secrets", {"hook": 5}, "alertmanager_secrets.hook is not text (int); put it in quotes."),
+    (
+        "alertmanager_secrets",
+        {"hook": 5},
+        "alertmanager_secrets.hook is a number for YAML and not text; put it in quotes.",
+    ),
 ]
 
 

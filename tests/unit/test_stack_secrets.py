@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,13 +59,38 @@ def test_a_value_of_the_users_own_wins(keep: Any, tmp_path: Path) -> None:
     assert not keep(secrets={"mysql_password": "from the vault"})["changed"]
 
 
-def test_a_mounted_secret_stays_the_same_file(keep: Any, tmp_path: Path) -> None:
+def test_a_secret_that_is_no_text_leaves_all_files_as_they_are(keep: Any, tmp_path: Path) -> None:
+    keep(secrets={"mysql_password": "old", "postgres_password": "old"})
+
+    result = keep(secrets={"postgres_password": "new", "mysql_password": 12345678})
+
+    assert result["msg"] == "mysql_password is not text; put its value in quotes."
+    kept = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert kept == {"mysql_password": "old", "postgres_password": "old"}
+
+
+def test_a_write_that_fails_leaves_the_old_secret(keep: Any, load: Any, tmp_path: Path) -> None:
     keep(secrets={"mysql_password": "old"})
-    before = (tmp_path / "secrets" / "mysql_password").stat().st_ino
+    module = load("roles/compose_service/library/stack_secrets.py")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    # As on a disk that is full: not a byte can be written.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            module.write(tmp_path / "secrets" / "mysql_password", "new", None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
 
-    keep(secrets={"mysql_password": "new"})
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == {"mysql_password": "old"}
 
-    assert (tmp_path / "secrets" / "mysql_password").stat().st_ino == before
+
+def test_an_empty_secret_of_a_run_that_failed_is_generated(keep: Any, tmp_path: Path) -> None:
+    keep(secrets={"mysql_password": ""})
+    (tmp_path / "secrets" / "mysql_password").write_text("")
+
+    assert len(keep(secrets={"mysql_password": ""})["kept"]["mysql_password"]) == 32
 
 
 def test_check_mode_writes_nothing(keep: Any, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -41,10 +43,35 @@ KEPT = ("secrets", "mysql_client")
 RENDERED = ("config", "private", "etc", "host-conf")
 
 
+def attributes(path: Path) -> tuple[int, int, int]:
+    """Return mode and owner of a file."""
+    stat = path.stat()
+    return stat.st_mode, stat.st_uid, stat.st_gid
+
+
 def copy(source: Path, dest: Path) -> None:
-    """Write the file `dest` in place, with the content, mode and owner of `source`."""
-    shutil.copy2(source, dest)
-    shutil.chown(dest, source.stat().st_uid, source.stat().st_gid)
+    """Replace `dest` in one step by a file with the content, mode and owner of `source`.
+
+    One that is the same stays: a container that has it need not be told, and one whose file is new must.
+    """
+    if dest.is_file() and attributes(dest) == attributes(source) and dest.read_bytes() == source.read_bytes():
+        return
+    fd, name = tempfile.mkstemp(dir=dest.parent, prefix=f".{dest.name}.")
+    os.close(fd)
+    try:
+        shutil.copy2(source, name)
+        shutil.chown(name, source.stat().st_uid, source.stat().st_gid)
+        Path(name).replace(dest)
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory that containers can read, whatever the umask; one that is there stays as it is."""
+    if not path.is_dir():
+        path.mkdir()
+        path.chmod(0o755)
 
 
 def contents(directory: Path) -> dict[Path, tuple[bytes, int]]:
@@ -61,7 +88,7 @@ def restore(source: Path, dest: Path) -> None:
     for path in sorted(source.rglob("*")):
         target = dest / path.relative_to(source)
         if path.is_dir():
-            target.mkdir(exist_ok=True)
+            make_directory(target)
         else:
             copy(path, target)
     for path in sorted(dest.rglob("*"), reverse=True):
@@ -107,12 +134,12 @@ def main() -> None:
     elif found:
         for path in good.iterdir():
             if path.is_file():
-                shutil.copy2(path, stack / path.name)
+                copy(path, stack / path.name)
                 continue
-            (stack / path.name).mkdir(exist_ok=True)
+            make_directory(stack / path.name)
             for part in RENDERED:
                 if (path / part).is_dir():
-                    (stack / path.name / part).mkdir(exist_ok=True)
+                    make_directory(stack / path.name / part)
                     restore(path / part, stack / path.name / part)
             for file in path.glob("*"):
                 if file.is_file():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import secrets
 import string
+import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -16,6 +17,8 @@ short_description: Keep the stack's secrets, generated once or set by the user
 description:
   - Each secret is a file of mode 0600 in a directory of mode 0700. One that is given no value is generated when it is
     missing and never changed afterwards, because the data volumes remember it.
+  - Nothing is written unless all values are right, and a file is replaced in one step. A container that runs keeps the
+    file that it was given; its label has the digest of its secrets.
 options:
   dest: {type: path, required: true, description: The directory of the secrets.}
   secrets: {type: dict, required: true, description: Name to value; an empty value is generated.}
@@ -45,6 +48,21 @@ ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32
 
 
+def write(path: Path, value: str, owner: tuple[int, int] | None) -> None:
+    """Replace `path` in one step, never readable by others."""
+    # mkstemp makes files of mode 0600.
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(value)
+        if owner:
+            os.chown(name, *owner)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -58,30 +76,27 @@ def main() -> None:
         supports_check_mode=True,
     )
     dest = Path(module.params["dest"])
-    changed = False
-    values = {}
+    owner = (module.params["owner_uid"], module.params["owner_gid"]) if os.geteuid() == 0 else None
+    values, changed = {}, []
+    for name, wanted in module.params["secrets"].items():
+        if not isinstance(wanted, str):
+            module.fail_json(msg=f"{name} is not text; put its value in quotes.")
+        try:
+            present = (dest / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            present = ""
+        except UnicodeDecodeError:
+            module.fail_json(msg=f"{dest / name} is not text; delete it, or set {name}.")
+        values[name] = wanted or present or "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+        if values[name] != present:
+            changed.append(name)
     if not module.check_mode:
-        dest.mkdir(parents=True, exist_ok=True, mode=0o700)
+        dest.mkdir(parents=True, exist_ok=True)
         # Containers see single files of it; the directory itself stays with the user who provisions.
         dest.chmod(0o700)
-    for name, wanted in module.params["secrets"].items():
-        path = dest / name
-        present = path.read_text(encoding="utf-8") if path.exists() else None
-        value = wanted or present or "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-        values[name] = value
-        if value == present:
-            continue
-        changed = True
-        if module.check_mode:
-            continue
-        # Written in place where it exists: a bind mount keeps the file that it was given.
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(value)
-        path.chmod(0o600)
-        if os.geteuid() == 0:
-            os.chown(path, module.params["owner_uid"], module.params["owner_gid"])
-    module.exit_json(changed=changed, kept=values)
+        for name in changed:
+            write(dest / name, values[name], owner)
+    module.exit_json(changed=bool(changed), kept=values)
 
 
 if __name__ == "__main__":

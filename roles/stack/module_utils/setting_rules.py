@@ -352,7 +352,10 @@ def judge_secret(name: str, value: object) -> list[str]:
     if value is None or value == "":
         return []
     if not isinstance(value, str):
-        return [f"{name} is not text ({type(value).__name__}); put it in quotes."]
+        found = (
+            "true or false" if isinstance(value, bool) else "a number" if isinstance(value, int | float) else "a list"
+        )
+        return [f"{name} is {found} for YAML and not text; put it in quotes."]
     if TOKEN.search(name):
         wrong = sorted({character for character in value if not re.fullmatch(r"[A-Za-z0-9._~+=-]", character)})
         allowed = "letters, digits and . _ ~ + = -"
