@@ -45,7 +45,7 @@ def answers(deployment: Deployment) -> dict[tuple[str, str], Answer]:
     headers = {"website": {"Origin": WEBSITE}, "rebinding": {"Host": "website.invalid"}, "nobody": {}}
     wanted = [(data_url(service), "website") for service in deployment.services.values() if service.label("health")]
     for service in deployment.services.values():
-        if service.name == "webhook-receiver":
+        if service.name in {"webhook-receiver", "delta-sink"}:
             wanted.append((data_url(service), "rebinding"))
         if service.name == "debezium":
             wanted += [(service.address + path, "nobody") for path in CONNECT_PATHS]
@@ -72,11 +72,11 @@ def test_no_website_reads_its_answers(service: Service) -> None:
     )
 
 
-@pytest.mark.only("webhook-receiver")
-def test_webhook_receiver_answers_to_its_own_names_alone(service: Service) -> None:
+@pytest.mark.only("webhook-receiver", "delta-sink")
+def test_answers_to_its_own_names_alone(service: Service) -> None:
     status, _ = answers(service.deployment)[data_url(service), "rebinding"]
 
-    assert status == 403, f"webhook-receiver answers {status} under the name of a website (DNS rebinding)"
+    assert status == 403, f"{service.name} answers {status} under the name of a website (DNS rebinding)"
 
 
 @pytest.mark.only("debezium")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -88,11 +88,21 @@ class _Quiet(WSGIRequestHandler):
         """Do not log requests: the health check asks every other second."""
 
 
-def serve(port: int, problem: Callable[[], str]) -> None:
-    """Answer `/metrics`, and `/ready` with 200 where `problem` returns nothing, else 503 with what it returns."""
+def serve(port: int, problem: Callable[[], str], names: Collection[str] = ()) -> None:
+    """Answer `/metrics`, and `/ready` with 200 where `problem` returns nothing, else 503 with what it returns.
+
+    Args:
+        port: where to listen, on all addresses.
+        problem: says why the sink is not ready.
+        names: the host names to answer to, so that no website can have a name of its own lead here; empty for all.
+    """
     metrics = make_wsgi_app()
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")
+        if names and host and host not in names:
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"This is not a name of the sink.\n"]
         if environ.get("PATH_INFO") != "/ready":
             answer: Iterable[bytes] = metrics(environ, start_response)
             return answer

@@ -62,7 +62,7 @@ class Sink:
         """Run until SIGTERM or SIGINT; return the process's exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stopping.set())
-        metrics.serve(self.settings.metrics_port, self.problem)
+        metrics.serve(self.settings.metrics_port, self.problem, self.settings.metrics_hosts)
         metrics.READY.set_function(lambda: 0 if self.problem() else 1)
         threads = [threading.Thread(target=self._guarded, args=(self.watcher.run, self.stopping), name="watch")]
         threads.append(threading.Thread(target=self._guarded, args=(self.vacuum,), name="vacuum"))

@@ -99,6 +99,8 @@ class SinkSettings(BaseModel):
     """What commits may leave on disk beyond the tables within `retention_seconds`: the bound of former versions."""
 
     metrics_port: int = 9405
+    metrics_hosts: list[str] = []
+    """The host names that metrics are answered to; all if it is empty."""
     canary_topic: str = "cdc_sink_canary"
     discovery_seconds: float = 0.3
     """How often new topics are looked for."""
