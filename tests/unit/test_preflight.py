@@ -281,7 +281,7 @@ def test_a_full_disk_is_a_problem_before_anything_is_written(preflight: Any, roo
 def user(root: Path, monkeypatch: pytest.MonkeyPatch, program: Any, tmp_path: Path) -> Any:
     """Return what is said to a user who may use the engine, on a machine with these programs."""
 
-    def problems(*programs: str, missing: list[str], services: list[str]) -> list[str]:
+    def problems(*programs: str, missing: list[str], services: list[str], private: bool = False) -> list[str]:
         for name in programs:
             program(name, "true")
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
@@ -293,6 +293,7 @@ def user(root: Path, monkeypatch: pytest.MonkeyPatch, program: Any, tmp_path: Pa
             "builds": True,
             "registry": "",
             "delta_tables_dir": str(tmp_path / "tables"),
+            "private": private,
         }
         module = SimpleNamespace(params=params, run_command=lambda _: (0, "", ""))
         found: list[str] = functions["root_problems"](module, missing)
@@ -312,6 +313,12 @@ def test_a_user_without_sudo_is_told_everything_that_needs_root(user: Any, tmp_p
 
 def test_a_user_who_needs_no_root_is_asked_for_none(user: Any) -> None:
     assert user("docker", "mmdebstrap", "setfacl", missing=[], services=["kafka"]) == []
+
+
+def test_a_private_stack_needs_root(user: Any) -> None:
+    [problem] = user("docker", "mmdebstrap", "setfacl", missing=[], services=["kafka"], private=True)
+
+    assert problem.startswith("Root is needed for keeping other users away (stack_private), and there is no sudo:")
 
 
 DIGEST = f"sha256:{'0' * 64}"

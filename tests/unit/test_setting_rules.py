@@ -200,6 +200,24 @@ def test_a_gateway_outside_of_the_range_is_given_the_right_one(rules: Any) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("private", "address", "said"),
+    [
+        (True, "127.0.0.1", []),
+        (False, "192.0.2.1", []),
+        (
+            "yes",
+            "192.0.2.1",
+            ["stack_bind_address '192.0.2.1' is not on loopback, and stack_private is true; use 127.0.0.1."],
+        ),
+    ],
+)
+def test_a_private_stack_is_not_published_for_other_machines(
+    rules: Any, private: object, address: str, said: list[str]
+) -> None:
+    assert rules.judge({"stack_private": private, "stack_bind_address": address}, OPTIONS) == said
+
+
 def test_a_heap_must_fit_into_the_containers_memory(rules: Any) -> None:
     assert rules.judge({"kafka_heap": "1g", "kafka_memory": "512m"}, OPTIONS) == [
         "kafka_heap '1g' is not below kafka_memory '512m'; use half of that."

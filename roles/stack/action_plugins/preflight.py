@@ -30,6 +30,7 @@ MACHINE = {
     "profiles": "stack_profile_services",
     "debian_mirror": "stack_debian_mirror",
     "delta_tables_dir": "stack_delta_tables_dir",
+    "private": "stack_private",
 }
 
 

@@ -45,6 +45,7 @@ options:
   python: {type: str, required: true, description: The interpreter whose package index is asked.}
   may_become_root: {type: bool, required: true, description: Whether a password for sudo was given.}
   delta_tables_dir: {type: path, required: true, description: The directory of Delta tables.}
+  private: {type: bool, default: false, description: Whether other users of the machine are to be kept away.}
 author: cdc-workstation
 """
 
@@ -294,6 +295,8 @@ def root_needs(module: AnsibleModule, missing: list[str]) -> list[str]:
     tables = Path(module.params["delta_tables_dir"])
     if services & TABLE_SERVICES and not (tables.exists() and tables.stat().st_uid == os.geteuid()):
         needs.append(f"making {tables}")
+    if module.params["private"]:
+        needs.append("keeping other users away (stack_private)")
     return needs
 
 
@@ -455,6 +458,7 @@ def main() -> None:
             "python": {"type": "str", "required": True},
             "may_become_root": {"type": "bool", "required": True},
             "delta_tables_dir": {"type": "path", "required": True},
+            "private": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

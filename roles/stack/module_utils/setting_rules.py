@@ -264,6 +264,7 @@ def judge(settings: Mapping[str, object], options: Mapping[str, Option], service
         problems += judge_services(settings.get("stack_services"), services)
     wrong = {problem.split(" ", 1)[0] for problem in problems}
     right = {name: value for name, value in settings.items() if name not in wrong}
+    problems += judge_privacy(right)
     return problems + judge_network(right) + judge_heaps(right) + judge_accounts(right) + judge_directories(right)
 
 
@@ -385,6 +386,15 @@ def judge_network(settings: Mapping[str, object]) -> list[str]:
         return []
     first = next(subnet.hosts())
     return [f"stack_network_gateway {str(gateway)!r} is not an address of {subnet}; use {first}."]
+
+
+def judge_privacy(settings: Mapping[str, object]) -> list[str]:
+    """Return whether a private stack is published for other machines."""
+    private = str(settings.get("stack_private", False)).lower() in {"true", "yes", "on", "1"}
+    address = str(settings.get("stack_bind_address", "127.0.0.1"))
+    if not private or ipaddress.ip_address(address).is_loopback:
+        return []
+    return [f"stack_bind_address {address!r} is not on loopback, and stack_private is true; use 127.0.0.1."]
 
 
 def judge_heaps(settings: Mapping[str, object]) -> list[str]:
