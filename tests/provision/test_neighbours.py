@@ -110,3 +110,37 @@ def test_a_packet_filter_that_cannot_be_changed_is_no_failure(small_stack: Small
 
     assert outcome.code == 0, outcome.output
     assert "packet filter of this machine cannot be changed" in " ".join(outcome.output.split())
+
+
+def test_a_private_stack_is_closed_to_other_users(small_stack: SmallStack) -> None:
+    stranger = ("setpriv", "--reuid=65534", "--clear-groups", "python3", "-c", CONNECT)
+    doors = [("127.0.0.1", small_stack.variables[name]) for name in ("webhook_receiver_port", "alertmanager_port")]
+    doors += addresses(small_stack)
+
+    try:
+        private = small_stack.converge(stack_private=True)
+        assert private.code == 0, private.output
+        for address, port in doors:
+            socket.create_connection((address, port), 5).close()
+            tried = run(*stranger, address, str(port))
+            assert "ConnectionRefusedError" in tried.stderr, f"{address}:{port} {tried.stderr or 'is open'}"
+        assert small_stack.converge(stack_private=True).changed == 0
+    finally:
+        assert small_stack.converge().code == 0
+
+    assert [run(*stranger, address, str(port)).returncode for address, port in doors] == [0] * len(doors)
+
+
+def test_tables_of_a_private_stack_are_closed_to_other_users(small_stack: SmallStack, tmp_path: Path) -> None:
+    tables, playbook = tmp_path / "tables", tmp_path / "tables.yml"
+    playbook.write_text(
+        PLAYBOOK.replace("stack\n        tasks_from: firewall", "delta_sink\n        tasks_from: tables")
+    )
+
+    modes = []
+    for private in (False, True, False):
+        outcome = small_stack.converge(str(playbook), stack_private=private, stack_delta_tables_dir=str(tables))
+        assert outcome.code == 0, outcome.output
+        modes.append(tables.stat().st_mode & 0o007)
+
+    assert modes == [0o005, 0, 0o005]
