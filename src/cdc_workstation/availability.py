@@ -6,6 +6,9 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 REQUIRE_SERVICES_INI = "cdc_workstation_require_services"
 
 T = TypeVar("T")

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from cdc_workstation.clients.source import Connection, Database
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 Kind = Literal["insert", "update", "delete"]
 
 TABLE = "load_orders"

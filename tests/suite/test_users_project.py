@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,15 +115,25 @@ def test_broken_pipeline_fails_and_the_report_shows_what_was_there(project: Proj
     output = run.stdout
     assert "RowError: no row with customer='ada', total=Decimal('19.90')" in output or "total=19.90" in output
     assert "<- total is Decimal('24.90'), not Decimal('19.90')" in output
-    topic = f"cdc-workstation: last events of debezium.{stack_settings.mysql_database}.cdc_"
-    titles = ["cdc-workstation: connectors", topic, "cdc-workstation: history of", "cdc-workstation: delta-sink"]
-    assert [title for title in titles if title not in output] == []
-    assert ": connector RUNNING, task 0 RUNNING" in output
-    assert '"op": "c", "before": null, "after": {"id": 1, "customer": "ada", "amount": 19.9' in output
-    assert "MERGE" in output
-    logs = {service for service in ("debezium", "delta-sink", "kafka", "mysql") if f"log of {service} (Up" in output}
+    screen = output.partition("- cdc-workstation -")[2].partition("Details: ")[0]
+    assert len(screen.splitlines()) <= 24
+    assert re.findall(r"^  (source|topic|sink|Delta) +(\w+|\?)", screen, re.MULTILINE) == [
+        ("source", "yes"),
+        ("topic", "yes"),
+        ("sink", "yes"),
+        ("Delta", "yes"),
+    ]
+    assert "All stages have it" in screen
+    [file] = (project.directory / "build" / "cdc-workstation").iterdir()
+    details = file.read_text()
+    titles = ["connectors", f"last events of debezium.{stack_settings.mysql_database}.cdc_", "history of", "delta-sink"]
+    assert [title for title in titles if f"\n{title}" not in details] == []
+    assert ": connector RUNNING, task 0 RUNNING" in details
+    assert '"op": "c", "before": null, "after": {"id": 1, "customer": "ada", "amount": 19.9' in details
+    assert "MERGE" in details
+    logs = {service for service in ("debezium", "delta-sink", "kafka", "mysql") if f"log of {service} (Up" in details}
     assert logs == {"debezium", "delta-sink", "kafka", "mysql"}
-    assert not any(secret in output for secret in known_secrets())
+    assert not any(secret in output + details for secret in known_secrets())
 
 
 def test_example_is_skipped_without_a_stack(project: Project, tmp_path: Path) -> None:

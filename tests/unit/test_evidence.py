@@ -10,8 +10,8 @@ import pytest
 from deltalake import write_deltalake
 from pyarrow import table as arrow_table
 
-from cdc_workstation import evidence
-from cdc_workstation.evidence import Used, collect
+from cdc_workstation.evidence import Used, details
+from cdc_workstation.evidence.details import collect
 from cdc_workstation.redaction import Password, known_secrets, redacted
 from cdc_workstation.settings import Settings, get_settings
 
@@ -51,9 +51,9 @@ def test_no_evidence_without_a_service() -> None:
 def test_evidence_that_cannot_be_collected_raises_nothing(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", program("docker", "exit 1")["PATH"])
     found = sections(Used(services={"debezium", "delta-sink", "mysql"}, topics=["t"], tables=[Path("/nowhere")]))
-    assert found["cdc-workstation: connectors"].startswith("could not be collected: ConnectError")
-    assert found["cdc-workstation: delta-sink"].startswith("could not be collected: ConnectionError")
-    assert found["cdc-workstation: history of /nowhere"] == "there is no table at that path"
+    assert found["connectors"].startswith("could not be collected: ConnectError")
+    assert found["delta-sink"].startswith("could not be collected: ConnectionError")
+    assert found["history of /nowhere"] == "there is no table at that path"
     assert [text for title, text in found.items() if "log of mysql" in title] == [
         "there is no such container on this machine"
     ]
@@ -63,7 +63,7 @@ def test_table_shows_its_last_commits(tmp_path: Path) -> None:
     path = tmp_path / "table"
     write_deltalake(path, arrow_table({"id": [1, 2]}))
     write_deltalake(path, arrow_table({"id": [3]}), mode="append")
-    text = sections(Used(services={"spark-connect"}, tables=[path]))[f"cdc-workstation: history of {path}"]
+    text = sections(Used(services={"spark-connect"}, tables=[path]))[f"history of {path}"]
     rows, newest, oldest = text.splitlines()
     assert rows == "rows: 3"
     assert newest.split()[0] == "1"
@@ -81,7 +81,7 @@ def test_logs_are_of_the_services_used_since_the_test_began(program: Program, mo
     monkeypatch.setenv("PATH", program("docker", script)["PATH"])
     found = sections(Used(services={"mysql"}), since=1_700_000_000.0)
     assert found == {
-        "cdc-workstation: log of mysql (Up 2 hours) since 22:13:20 UTC": "logs --since 2023-11-14T22:13:20+00:00"
+        "log of mysql (Up 2 hours) since 22:13:20 UTC": "logs --since 2023-11-14T22:13:20+00:00"
         " --tail 500 --timestamps a1\nlogin with ***"
     }
 
@@ -112,16 +112,16 @@ def test_sections_are_bounded(program: Program, monkeypatch: pytest.MonkeyPatch)
     script = f"case $1 in ps) printf '{listed}' ;; logs) yes '{line}' | head -c 100000; echo the end ;; esac"
     monkeypatch.setenv("PATH", program("docker", script)["PATH"])
     found = collect(Used(services=set(names)), since=time.time())
-    assert max(len(text) for _, text in found) < evidence._SECTION_CHARACTERS + 10
-    assert sum(len(text) for _, text in found) < evidence._TEST_CHARACTERS + 1000
+    assert max(len(text) for _, text in found) < details._SECTION_CHARACTERS + 10
+    assert sum(len(text) for _, text in found) < details._TEST_CHARACTERS + 1000
     assert found[0][1].endswith("the end")
-    assert found[-1][0] == "cdc-workstation: more"
+    assert found[-1][0] == "more"
 
 
 def test_collecting_ends_in_time(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", program("docker", "case $1 in ps) printf 'x\\ta\\tUp\\ny\\tb\\tUp\\n' ;; esac")["PATH"])
-    monkeypatch.setattr(evidence, "_SECONDS", 0.0)
-    assert [title for title, _ in collect(Used(services={"a", "b"}), since=time.time())] == ["cdc-workstation: more"]
+    monkeypatch.setattr(details, "_SECONDS", 0.0)
+    assert [title for title, _ in collect(Used(services={"a", "b"}), since=time.time())] == ["more"]
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_text_that_only_mentions_secrets_stays(text: str) -> None:
 
 
 def test_secret_is_masked_before_the_text_is_cut() -> None:
-    text = "x" * (evidence._EVENT_CHARACTERS - 5) + "app-pass-of-env"
-    assert "app-p" not in evidence._short(text)
+    text = "x" * (details._EVENT_CHARACTERS - 5) + "app-pass-of-env"
+    assert "app-p" not in details._short(text)
 
 
 def test_password_is_not_in_the_representation_of_its_holder() -> None:
@@ -168,16 +168,43 @@ FAILING = """
 """
 
 
-def test_failed_user_test_has_the_sections_in_its_report(
+def test_failed_user_test_has_a_screen_and_a_file_of_details(
     pytester: pytest.Pytester, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = "case $1 in ps) printf 'a1\\tmysql\\tUp 2 hours\\n' ;; logs) echo a line of the log ;; esac"
+    script = (
+        "case $1 in ps) printf 'a1\\tmysql\\tUp 2 hours (unhealthy)\\n' ;; logs) echo app-pass-of-env in a log ;; esac"
+    )
     monkeypatch.setenv("PATH", program("docker", script)["PATH"])
     pytester.makepyfile(FAILING)
     result = pytester.runpytest_subprocess("-p", "no:randomly")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*cdc-workstation: log of mysql (Up 2 hours) since*", "a line of the log"])
-    assert "app-pass-of-env" not in result.stdout.str()
+    file = "build/cdc-workstation/test_failed_user_test_has_a_screen_and_a_file_of_details.py-test_fails.txt"
+    result.stdout.fnmatch_lines(
+        ["*- cdc-workstation -*", "Services: mysql: Up 2 hours (unhealthy)", f"Details: {file}"], consecutive=True
+    )
+    text = (pytester.path / file).read_text()
+    assert "log of mysql (Up 2 hours (unhealthy)) since" in text
+    assert "*** in a log" in text
+    assert "app-pass-of-env" not in text + result.stdout.str()
+
+
+def test_report_goes_where_the_project_says(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(FAILING)
+    pytester.makeini("[pytest]\ncdc_workstation_report_dir = reports/cdc\n")
+    pytester.runpytest_subprocess("-p", "no:randomly").stdout.fnmatch_lines(["Details: reports/cdc/*test_fails.txt"])
+
+
+def test_traceback_ends_in_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        from cdc_workstation.clients.delta import DeltaReader
+
+        def test_fails(wait_for_row, tmp_path):
+            wait_for_row(tmp_path, id=1, timeout=0.1)
+    """)
+    output = pytester.runpytest_subprocess("-p", "no:randomly").stdout.str()
+    assert "RowError: no row with id=1" in output
+    assert "clients/delta.py" not in output
+    assert "fixtures/pipeline.py" not in output
 
 
 def test_evidence_can_be_turned_off(pytester: pytest.Pytester) -> None:
@@ -185,4 +212,4 @@ def test_evidence_can_be_turned_off(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\ncdc_workstation_evidence = false\n")
     result = pytester.runpytest_subprocess("-p", "no:randomly")
     result.assert_outcomes(failed=1)
-    assert "cdc-workstation:" not in result.stdout.str()
+    assert "- cdc-workstation -" not in result.stdout.str()

@@ -89,32 +89,14 @@ def connected(settings: Settings, database: Literal["mysql", "postgres"]) -> Con
 
     from cdc_workstation.cli.captured import needed
     from cdc_workstation.cli.outcome import CliError
-    from cdc_workstation.clients.source import MySQL, PostgreSQL
+    from cdc_workstation.clients.source import open_source
 
     try:
         if database == "mysql":
             host, port = needed("MYSQL_HOST", settings.mysql_host), settings.mysql_port
-            return MySQL(
-                {
-                    "host": host,
-                    "port": port,
-                    "database": settings.mysql_database,
-                    "user": settings.mysql_user,
-                    "password": settings.mysql_password.get_secret_value(),
-                    "connection_timeout": 10,
-                }
-            )
-        host, port = needed("POSTGRES_HOST", settings.postgres_host), settings.postgres_port
-        return PostgreSQL(
-            {
-                "host": host,
-                "port": port,
-                "dbname": settings.postgres_database,
-                "user": settings.postgres_user,
-                "password": settings.postgres_password.get_secret_value(),
-                "connect_timeout": 10,
-            }
-        )
+        else:
+            host, port = needed("POSTGRES_HOST", settings.postgres_host), settings.postgres_port
+        return open_source(settings, database)
     except (mysql.connector.Error, psycopg.Error) as error:
         raise CliError(
             f"{database} at {host}:{port} cannot be reached: {' '.join(str(error).split())}. `cdc-workstation status` "

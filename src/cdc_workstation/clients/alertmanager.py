@@ -11,6 +11,9 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 
 class _ApiModel(BaseModel):
     """A body of API v2: camel case on the wire, snake case here."""

@@ -14,6 +14,9 @@ from cdc_workstation.clients.delta import DeltaReader
 from cdc_workstation.clients.sink import SinkClient, is_stopped, total
 from cdc_workstation.settings import Settings
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 # One look must not hold up a wait for long.
 _TIMEOUT = 5.0
 

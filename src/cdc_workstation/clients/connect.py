@@ -21,6 +21,9 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from cdc_workstation.settings import Settings
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 _POLL_SECONDS = 0.1
 # States in which a connector makes no events until somebody does something about it.
 _IDLE = {"FAILED", "PAUSED", "STOPPED"}

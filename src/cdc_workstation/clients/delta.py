@@ -19,6 +19,9 @@ import arro3.io as arrow_io
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 Row = dict[str, Any]
 
 # How often a wait looks at the table's log; a look costs the listing of a directory.

@@ -17,6 +17,9 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from cdc_workstation.clients.connect import ConnectClient, ConnectorFailedError
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 TOPIC_PREFIX = "debezium"
 # How the class of a database's connector ends.
 CONNECTOR_CLASSES = {"mysql": "MySqlConnector", "postgres": "PostgresConnector"}
@@ -230,16 +233,30 @@ class ChangeEvents:
 
         The position is moved to the topic's end. `None` where there is no such event, or it does not come in time.
         """
+        events = self.backlog(_LAST, timeout=timeout)
+        return max(
+            (event for event in events if not event.is_tombstone), key=lambda event: event.timestamp, default=None
+        )
+
+    def exists(self) -> bool:
+        """Tell whether there is such a topic."""
+        return bool(self._partitions())
+
+    def backlog(self, limit: int, *, timeout: float = _BROKER_TIMEOUT) -> list[ChangeEvent]:
+        """Return the last `limit` messages of each partition, oldest first, as far as they come in time.
+
+        The position is moved to the topic's end.
+        """
         starts = []
         missing = 0
         for partition in self._partitions():
             place = TopicPartition(self.topic, partition)
             low, high = self._consumer.get_watermark_offsets(place, timeout=timeout, cached=False)
             if high > low:
-                starts.append(TopicPartition(self.topic, partition, max(low, high - _LAST)))
+                starts.append(TopicPartition(self.topic, partition, max(low, high - limit)))
                 missing += high - starts[-1].offset
         if not starts:
-            return None
+            return []
         self._assign(starts)
         events: list[ChangeEvent] = []
         deadline = time.monotonic() + timeout
@@ -248,9 +265,7 @@ class ChangeEvents:
             if event is not None:
                 missing -= 1
                 events.append(event)
-        return max(
-            (event for event in events if not event.is_tombstone), key=lambda event: event.timestamp, default=None
-        )
+        return sorted(events, key=lambda event: event.timestamp)
 
     def _wait(self, timeout: float) -> Iterator[bool]:
         """Yield whether there is time left; ask now and then for an obstacle."""

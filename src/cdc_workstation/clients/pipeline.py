@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from cdc_workstation.clients.comparison import METADATA_PREFIX, differences, shown
 from cdc_workstation.clients.delta import CaptureError, DeltaReader, Row, RowError
 from cdc_workstation.clients.source import Connection, Database
+
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
 
 
 class CdcPipeline:
@@ -41,6 +45,9 @@ class CdcPipeline:
         self.table = table
         self.topic = topic
         self.delta = DeltaReader(path, obstacle=obstacle)
+        self.changed: float | None = None
+        """When the test last changed the table by this object, in seconds since the epoch."""
+        self._obstacle = obstacle
         self.key = connection.primary_key(table)
         """The primary key's columns."""
 
@@ -57,15 +64,20 @@ class CdcPipeline:
         """The Delta table as Spark's SQL names it by its path."""
         return f"delta.`{self.path}`"
 
+    def problem(self) -> str:
+        """Say why no change can reach the Delta table; empty if nothing is known to be in the way."""
+        return self._obstacle() if self._obstacle else ""
+
     # The source
 
     def insert(self, row: Mapping[str, Any] | None = None, /, **more: Any) -> Row:
         """Insert a row (column to value, as a mapping or as keyword arguments) and return its key."""
-        return self.connection.insert(self.table, {**(row or {}), **more}, self.key)
+        with self._changing():
+            return self.connection.insert(self.table, {**(row or {}), **more}, self.key)
 
     def insert_many(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows in one transaction."""
-        with self.transaction():
+        with self._changing(), self.transaction():
             for row in rows:
                 self.connection.insert(self.table, row, ())
 
@@ -75,7 +87,8 @@ class CdcPipeline:
         assignments = ", ".join(f"{self.connection.quoted(name)} = %s" for name in changed)
         condition, parameters = self._condition(where)
         statement = f"UPDATE {self.connection.quoted(self.table)} SET {assignments} WHERE {condition}"  # noqa: S608
-        self.connection.execute(statement, [*changed.values(), *parameters])
+        with self._changing():
+            self.connection.execute(statement, [*changed.values(), *parameters])
 
     def delete(self, where: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Delete the rows that have these values.
@@ -85,7 +98,8 @@ class CdcPipeline:
         """
         condition, parameters = self._condition({**(where or {}), **more})
         statement = f"DELETE FROM {self.connection.quoted(self.table)} WHERE {condition}"  # noqa: S608 -- quoted
-        self.connection.execute(statement, parameters)
+        with self._changing():
+            self.connection.execute(statement, parameters)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Execute any statement, a DDL for example, with `%s` for each parameter; return its rows."""
@@ -135,6 +149,13 @@ class CdcPipeline:
                 f"the source has {len(source)}. {state}{shown(different)}"
             ) from None
         return _own_columns(rows)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Note when a change began that succeeded: its event is written later than that."""
+        began = time.time()
+        yield
+        self.changed = began
 
     def _condition(self, where: Mapping[str, Any]) -> tuple[str, list[Any]]:
         if not where:

@@ -6,6 +6,9 @@ from typing import Any
 
 import requests
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 
 class PrometheusClient:
     """The HTTP API of one Prometheus.

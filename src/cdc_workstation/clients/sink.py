@@ -7,6 +7,9 @@ from typing import Self
 
 import requests
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 # How the metrics' names begin.
 _PREFIX = "cdc_sink_"
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

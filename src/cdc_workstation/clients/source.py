@@ -11,6 +11,12 @@ import mysql.connector
 import psycopg
 from mysql.connector.constants import FieldType
 
+from cdc_workstation.redaction import Password
+from cdc_workstation.settings import Settings
+
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 Row = dict[str, Any]
 Database = Literal["mysql", "postgres"]
 
@@ -209,6 +215,39 @@ class PostgreSQL:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def open_source(settings: Settings, database: Database, *, timeout: float = 10.0) -> MySQL | PostgreSQL:
+    """Connect to a source database of the stack as the application's user.
+
+    Raises:
+        ValueError: the stack has no such database.
+        mysql.connector.Error, psycopg.Error: it cannot be reached, or refuses the login.
+    """
+    host = settings.mysql_host if database == "mysql" else settings.postgres_host
+    if host is None:
+        raise ValueError(f"the stack has no {database}")
+    if database == "mysql":
+        return MySQL(
+            {
+                "host": host,
+                "port": settings.mysql_port,
+                "database": settings.mysql_database,
+                "user": settings.mysql_user,
+                "password": Password(settings.mysql_password.get_secret_value()),
+                "connection_timeout": int(timeout),
+            }
+        )
+    return PostgreSQL(
+        {
+            "host": host,
+            "port": settings.postgres_port,
+            "dbname": settings.postgres_database,
+            "user": settings.postgres_user,
+            "password": Password(settings.postgres_password.get_secret_value()),
+            "connect_timeout": int(timeout),
+        }
+    )
 
 
 def _insert(connection: MySQL | PostgreSQL, table: str, row: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+# pytest's tracebacks end in the test.
+__tracebackhide__ = True
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)

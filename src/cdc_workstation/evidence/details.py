@@ -1,8 +1,4 @@
-"""Evidence of a failed test: what the stack's services say about the topics, tables and connectors that it used.
-
-It becomes part of pytest's report, before the fixtures clean up. Collecting it never fails a test, takes a bounded time
-and yields a bounded text without secrets.
-"""
+"""Details of a failed test: what the stack's services say about the topics, tables and connectors that it used."""
 
 from __future__ import annotations
 
@@ -10,138 +6,43 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from cdc_workstation.settings import Settings
+from cdc_workstation.redaction import redacted
+from cdc_workstation.settings import Settings, get_settings
 
-EVIDENCE_INI = "cdc_workstation_evidence"
-_TITLE = "cdc-workstation"
+if TYPE_CHECKING:
+    from cdc_workstation.clients.kafka import ChangeEvent
+    from cdc_workstation.evidence import Used
 
 # Bounds of one section, of one failed test, and of the seconds that collecting may take.
-_SECTION_CHARACTERS = 6_000
-_TEST_CHARACTERS = 60_000
-_SECONDS = 60.0
+_SECTION_CHARACTERS = 20_000
+_TEST_CHARACTERS = 200_000
+_SECONDS = 20.0
 # How much of each thing is shown.
-_EVENTS = 8
+_EVENTS = 20
 _EVENT_CHARACTERS = 600
 _LOG_READ = 500
-_LOG_LINES = 40
+_LOG_LINES = 100
 _COMMITS = 10
 _DEAD_LETTERS = 5
 _THINGS = 8
 # How long one question may take.
-_TIMEOUT = 10.0
+_TIMEOUT = 5.0
 
-# The fixtures that tell which services a test used; a fixture stands for those that it is made of as well.
-_SERVICES = {
-    "mysql_parameters": {"mysql"},
-    "postgres_parameters": {"postgres"},
-    "kafka_bootstrap_servers": {"kafka"},
-    "connect_client": {"debezium"},
-    "spark_session": {"spark-master", "spark-worker"},
-    "spark_connect_session": {"spark-connect"},
-    "alertmanager_client": {"alertmanager"},
-    "webhook_receiver": {"webhook-receiver"},
-    "prometheus_client": {"prometheus"},
-}
 # A line of a Java stack trace that names a method; what remains are the exceptions.
 _FRAME = re.compile(r"(\d\S*Z )?\s+(at |\.\.\. \d+ )")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
-@dataclass
-class Used:
-    """What a test, or a fixture of a wider scope, used of the stack."""
-
-    topics: list[str] = field(default_factory=list)
-    tables: list[Path] = field(default_factory=list)
-    connectors: list[str] = field(default_factory=list)
-    services: set[str] = field(default_factory=set)
-
-    def add(self, other: Used) -> None:
-        """Add what another one has."""
-        self.topics += [one for one in other.topics if one not in self.topics]
-        self.tables += [one for one in other.tables if one not in self.tables]
-        self.connectors += [one for one in other.connectors if one not in self.connectors]
-        self.services |= other.services
-
-
-_used = pytest.StashKey[Used]()
-_started = pytest.StashKey[float]()
-_collected = pytest.StashKey[bool]()
-
-
-def uses(
-    request: pytest.FixtureRequest,
-    *,
-    topic: str | None = None,
-    table: str | Path | None = None,
-    connector: str | None = None,
-    services: Iterable[str] = (),
-) -> None:
-    """Note what a fixture gives to a test, so that the evidence is about that.
-
-    Args:
-        request: the fixture's request.
-        topic: the name of a topic.
-        table: the path of a Delta table.
-        connector: the name of a connector.
-        services: services of the stack, by their names in compose.
-    """
-    used = request.node.stash.setdefault(_used, Used())
-    used.add(
-        Used(
-            topics=[topic] if topic else [],
-            tables=[Path(table)] if table else [],
-            connectors=[connector] if connector else [],
-            services=set(services),
-        )
-    )
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the ini option that turns the evidence off."""
-    parser.addini(
-        EVIDENCE_INI,
-        help="attach what the stack's services say to the report of a failed test",
-        type="bool",
-        default=True,
-    )
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Attach the evidence to the report of a phase that failed."""
-    report = yield
-    began = item.stash.setdefault(_started, call.start)
-    if report.failed and not item.stash.get(_collected, False) and item.config.getini(EVIDENCE_INI):
-        item.stash[_collected] = True
-        report.sections.extend(collect(used_by(item), since=began))
-    return report
-
-
-def used_by(item: pytest.Item) -> Used:
-    """Return what a test used: noted by its fixtures, and told by their names."""
-    used = Used()
-    for node in item.listchain():
-        used.add(node.stash.get(_used, Used()))
-    for name in getattr(item, "fixturenames", ()):
-        used.services |= _SERVICES.get(name, set())
-    return used
-
-
 def collect(used: Used, *, since: float) -> list[tuple[str, str]]:
-    """Return report sections, each a title and a text; none where no service was used. Never raises.
+    """Return sections, each a title and a text; none where no service was used. Never raises.
 
     Args:
         used: what to look at.
@@ -149,8 +50,6 @@ def collect(used: Used, *, since: float) -> list[tuple[str, str]]:
     """
     if not used.services:
         return []
-    from cdc_workstation.settings import get_settings
-
     deadline = time.monotonic() + _SECONDS
     sections: list[tuple[str, str]] = []
     room = _TEST_CHARACTERS
@@ -158,14 +57,14 @@ def collect(used: Used, *, since: float) -> list[tuple[str, str]]:
         settings = get_settings()
         for title, keep_end, read in _plan(used, settings, since):
             if time.monotonic() > deadline or room <= 0:
-                sections.append((f"{_TITLE}: more", "The rest was left out: it would have taken too long or too much."))
+                sections.append(("more", "The rest was left out: it would have taken too long or too much."))
                 break
-            text = _cut(_clean(_attempt(read)), min(_SECTION_CHARACTERS, room), keep_end=keep_end)
+            text = _cut(clean(_attempt(read)), min(_SECTION_CHARACTERS, room), keep_end=keep_end)
             if text:
                 room -= len(text)
-                sections.append((f"{_TITLE}: {title}", text))
+                sections.append((title, text))
     except (Exception, pytest.fail.Exception) as error:
-        sections.append((f"{_TITLE}: evidence", f"could not be collected: {type(error).__name__}"))
+        sections.append(("evidence", f"could not be collected: {type(error).__name__}"))
     return sections
 
 
@@ -198,9 +97,8 @@ def _attempt(read: Callable[[], str]) -> str:
         return f"could not be collected: {type(error).__name__}: {error}"
 
 
-def _clean(text: str) -> str:
-    from cdc_workstation.redaction import redacted
-
+def clean(text: str) -> str:
+    """Return a text without secrets and control characters."""
     return _CONTROL.sub("", redacted(text)).strip("\n")
 
 
@@ -211,8 +109,6 @@ def _cut(text: str, limit: int, *, keep_end: bool) -> str:
 
 
 def _short(text: str) -> str:
-    from cdc_workstation.redaction import redacted
-
     # Half of a secret is not known as one: it goes before the text is cut.
     text = redacted(text)
     return text if len(text) <= _EVENT_CHARACTERS else f"{text[:_EVENT_CHARACTERS]}..."
@@ -245,67 +141,24 @@ def _causes(trace: str) -> list[str]:
 
 
 def _events(settings: Settings, topic: str) -> str:
-    from confluent_kafka import Consumer, TopicPartition
+    from cdc_workstation.clients.kafka import ChangeEvents
 
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap_servers,
-            "group.id": "cdc-workstation-evidence",
-            "enable.auto.commit": False,
-            "enable.partition.eof": False,
-            "log_level": 0,
-        }
-    )
-    try:
-        found = consumer.list_topics(topic, timeout=_TIMEOUT).topics[topic]
-        if found.error is not None or not found.partitions:
+    with ChangeEvents(settings.kafka_bootstrap_servers or "", topic) as reader:
+        if not reader.exists():
             return "there is no such topic"
-        starts, missing = [], 0
-        for partition in found.partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT)
-            first = max(low, high - _EVENTS)
-            missing += high - first
-            if high > first:
-                starts.append(TopicPartition(topic, partition, first))
-        if not starts:
-            return "the topic is empty"
-        consumer.assign(starts)
-        lines = []
-        deadline = time.monotonic() + _TIMEOUT
-        while missing > 0 and time.monotonic() < deadline:
-            message = consumer.poll(0.2)
-            if message is None or message.error():
-                continue
-            missing -= 1
-            at = datetime.fromtimestamp(message.timestamp()[1] / 1000, tz=UTC).strftime("%H:%M:%S.%f")[:-3]
-            lines.append(f"{message.partition()}:{message.offset()} {at} {_event(message.key(), message.value())}")
-        return "\n".join(lines[-_EVENTS:])
-    finally:
-        consumer.close()
+        events = reader.backlog(_EVENTS, timeout=_TIMEOUT)
+    return "\n".join(map(_event, events)) or "the topic is empty"
 
 
-def _event(key: bytes | None, value: bytes | None) -> str:
-    """Return an event in a line: its key, kind, rows and origin."""
-    payload, identity = _payload(value), _payload(key)
-    if value is None:
-        return f"{identity} tombstone"
-    if not isinstance(payload, dict) or "op" not in payload:
-        return _short(f"{identity} {payload}")
-    source = payload.get("source") or {}
-    place = {name: source[name] for name in ("gtid", "file", "pos", "lsn", "txId", "ts_ms") if source.get(name)}
-    rows = {name: payload.get(name) for name in ("before", "after")}
-    text = json.dumps({"op": payload["op"], **rows, "source": place}, ensure_ascii=False, default=str)
-    return _short(f"{json.dumps(identity, ensure_ascii=False)} {text}")
-
-
-def _payload(raw: bytes | None) -> Any:
-    if raw is None:
-        return None
-    try:
-        document = json.loads(raw)
-    except ValueError:
-        return repr(raw)
-    return document.get("payload", document) if isinstance(document, dict) else document
+def _event(event: ChangeEvent) -> str:
+    """Return an event in a line: its place, key, kind, rows and origin."""
+    start = f"{event.partition}:{event.offset} {event.timestamp:%H:%M:%S.%f} {json.dumps(event.key, default=str)}"
+    if event.is_tombstone:
+        return f"{start} tombstone"
+    names = ("gtid", "file", "pos", "lsn", "txId", "ts_ms")
+    place = {name: event.source[name] for name in names if event.source.get(name)}
+    rows = {"op": event.op, "before": event.before, "after": event.after, "source": place}
+    return _short(f"{start} {json.dumps(rows, ensure_ascii=False, default=float)}")
 
 
 def _history(path: Path) -> str:
@@ -350,6 +203,11 @@ def _dead_letters(settings: Settings, topics: list[str]) -> str:
         f"{row['topic']} {row['partition']}:{row['offset']} {row['reason']}: {_short(row['detail'])}"
         for row in rows[-_DEAD_LETTERS:]
     )
+
+
+def service_states(project: str) -> dict[str, str]:
+    """Return the services of a compose project with the states of their containers, as Docker puts them."""
+    return {service: state for service, (_, state) in _containers(project).items()}
 
 
 def _containers(project: str) -> dict[str, tuple[str, str]]:
