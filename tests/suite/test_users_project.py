@@ -65,9 +65,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = directory / "installed"
         if not done.exists():
-            line = "spark-" + os.environ.get("SPARK_LINE", "4.2").replace(".", "-")
+            # As the documentation says: the thin client, or for the legacy line the classic one.
+            line = os.environ.get("SPARK_LINE", "4.2")
+            spark = ["--extra", "spark"] if line == "4.2" else ["--group", f"spark-{line.replace('.', '-')}"]
             locked = shared / "locked.txt"
-            uv("export", "--frozen", "--no-emit-project", "--no-default-groups", "--group", line, "-o", str(locked))
+            uv("export", "--frozen", "--no-emit-project", "--no-default-groups", *spark, "-o", str(locked))
             # Built from a copy: what a build leaves behind is not the checkout's.
             source = shared / "cdc-workstation"
             shutil.copytree(REPOSITORY / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
@@ -75,7 +77,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shutil.copy(REPOSITORY / file, source)
             uv("venv", "--quiet", "--python", sys.executable, str(directory))
             # What `make venv` fetched and built lies in uv's cache; asked for without its hashes Spark is built again.
-            for command, *what in (("sync", locked), ("install", source, EXAMPLE)):
+            for command, *what in (("sync", locked), ("install", "--no-deps", source, EXAMPLE)):
                 pip = ["pip", command, "--quiet", "--python", str(python), *map(str, what)]
                 if uv(*pip, "--offline", check=False) is None:
                     uv(*pip)

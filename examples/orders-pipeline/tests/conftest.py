@@ -1,12 +1,16 @@
 """Fixtures of this project, made of those of cdc-workstation."""
 
+from collections.abc import Callable
+
 import pytest
+from pyspark.sql import SparkSession
 
 import revenue
+from cdc_workstation.typing import CdcPipeline, CdcPipelines, DeltaTableLocation
 
 
 @pytest.fixture
-def orders(cdc_pipeline):
+def orders(cdc_pipeline: CdcPipelines) -> CdcPipeline:
     """An orders table in MySQL that this test alone uses, captured all the way to Delta."""
     return cdc_pipeline(
         "mysql",
@@ -15,6 +19,8 @@ def orders(cdc_pipeline):
 
 
 @pytest.fixture
-def refresh(spark_connect_session, orders, delta_table):
+def refresh(
+    spark_connect_session: SparkSession, orders: CdcPipeline, delta_table: DeltaTableLocation
+) -> Callable[[], None]:
     """Run the pipeline under test over this test's own tables."""
     return lambda: revenue.refresh(spark_connect_session, orders.path, delta_table.path)

@@ -1,7 +1,9 @@
 """What the pipeline relies on: how changes of the source arrive."""
 
+from cdc_workstation.typing import CdcPipeline, CreatePostgresTable, PostgresConnection, ReadChangeEvents
 
-def test_a_rolled_back_order_never_arrives(orders):
+
+def test_a_rolled_back_order_never_arrives(orders: CdcPipeline) -> None:
     try:
         with orders.transaction():
             orders.insert(customer="ada", amount="19.90", status="paid")
@@ -15,7 +17,9 @@ def test_a_rolled_back_order_never_arrives(orders):
     assert [row["customer"] for row in orders.delta_rows()] == ["bob"]
 
 
-def test_a_payment_is_an_event_with_the_order_before_and_after(postgres_table, postgres_connection, change_events):
+def test_a_payment_is_an_event_with_the_order_before_and_after(
+    postgres_table: CreatePostgresTable, postgres_connection: PostgresConnection, change_events: ReadChangeEvents
+) -> None:
     table = postgres_table("id INT PRIMARY KEY, status TEXT")
     events = change_events(table)
     postgres_connection.execute(f"INSERT INTO {table} VALUES (1, 'new')")
