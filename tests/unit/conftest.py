@@ -32,7 +32,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def load() -> Callable[[str], ModuleType]:
-    """Load what is no package, by its path: `load("roles/compose_service/lookup_plugins/rendered_tree.py")`."""
+    """Load what is no package, by its path: `load("roles/stack/lookup_plugins/setting.py")`."""
 
     def load(path: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
@@ -47,7 +47,7 @@ def load() -> Callable[[str], ModuleType]:
 
 @pytest.fixture
 def module(tmp_path_factory: pytest.TempPathFactory) -> Module:
-    """Run a module as Ansible does: `module("compose_service/library/service_tree.py", dest=..., files=...)`.
+    """Run a module as Ansible does: `module("compose_project/library/stack_files.py", dest=..., files=...)`.
 
     The result holds what the module returned, a failure among it (`failed`, `msg`). `_environment` adds variables to
     its environment, `_check` runs it in check mode. It runs in a process of its own, forked so that Ansible's own code

@@ -14,7 +14,7 @@ FILES = {"Dockerfile": "FROM scratch\n", "files/start": "#!/bin/sh\n"}
 def build(module: Any, program: Any, tmp_path: Path) -> Any:
     def run(script: str, **arguments: Any) -> dict[str, Any]:
         result: dict[str, Any] = module(
-            "compose_service/library/image_build.py",
+            "compose_project/library/image_build.py",
             _environment=program("docker", script),
             name="cdc-workstation/kafka:1-0",
             log=str(tmp_path / "logs" / "build.log"),

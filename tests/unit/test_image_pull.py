@@ -11,7 +11,7 @@ import pytest
 Module = Callable[..., dict[str, Any]]
 Program = Callable[[str, str], dict[str, str]]
 
-MODULE = "compose_service/library/image_pull.py"
+MODULE = "compose_project/library/image_pull.py"
 IMAGE = {"name": "cdc-workstation/kafka:4-0123456789ab", "registry": "127.0.0.1:5000/team/"}
 
 

@@ -207,7 +207,7 @@ def test_pins_of_the_python_environment_are_exact() -> None:
 def test_what_a_role_works_out_for_itself_is_named_as_private(role: Path) -> None:
     """Preflight takes `<role>_x` for a setting, and a user who sets it would win over the role's own value."""
     path = role / "vars" / "main.yml"
-    for_templates = {"compose_service_image", "compose_service_dir"}
+    for_templates = {"compose_service_dir", "compose_service_unless_stopped"}
     names = set(load(path)) if path.is_file() else set()
     assert {name for name in names - for_templates if not name.startswith("__")} == set()
 

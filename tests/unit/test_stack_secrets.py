@@ -16,7 +16,7 @@ import pytest
 def keep(module: Any, tmp_path: Path) -> Any:
     return partial(
         module,
-        "compose_service/library/stack_secrets.py",
+        "compose_project/library/stack_secrets.py",
         dest=str(tmp_path / "secrets"),
         owner_uid=os.getuid(),
         owner_gid=os.getgid(),
@@ -71,7 +71,7 @@ def test_a_secret_that_is_no_text_leaves_all_files_as_they_are(keep: Any, tmp_pa
 
 def test_a_write_that_fails_leaves_the_old_secret(keep: Any, load: Any, tmp_path: Path) -> None:
     keep(secrets={"mysql_password": "old"})
-    module = load("roles/compose_service/library/stack_secrets.py")
+    module = load("roles/compose_project/library/stack_secrets.py")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     # As on a disk that is full: not a byte can be written.

@@ -37,8 +37,8 @@ found:
 COPY = ".last-good"
 # Directories in which each service has a file.
 SHARED = ("connection.d", "targets")
-# Directories of which nothing is removed: what services were given, and what was written for clients on the host.
-KEPT = ("secrets", "mysql_client")
+# Directories of which nothing is removed: what services were given.
+KEPT = ("secrets",)
 # What is rendered of a service: its directory may also hold what was derived from its image.
 RENDERED = ("config", "private", "etc", "host-conf")
 
