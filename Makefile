@@ -48,8 +48,8 @@ gate: venv ## Check ports, health, memory and secrets of the running stack
 suite: venv ## Run the test suite against the running stack (WORKERS=1 for one process)
 	@$(attached) $(pytest) tests/suite --numprocesses=$(WORKERS:1=0) --dist=loadgroup --durations=10 $(ARGS)
 
-status: venv ## Show services, health, memory, URLs, connectors and lag (HTML=build/status.html: as a page, too)
-	@ansible-playbook -i $(inventory) playbooks/status.yml $(if $(HTML),-e stack_status_page=$(abspath $(HTML))) $(ARGS)
+status: venv ## Show services, health, memory, URLs, connectors, tables, lag and alerts (ARGS=--watch: again and again)
+	@$(if $(filter laptop,$(INVENTORY)),cdc-workstation status,ansible-playbook -i $(inventory) playbooks/status.yml) $(ARGS)
 
 verify: venv ## Compare captured tables with their sources (TABLE=cdcdb.products: one; all if none is named)
 	@$(attached) cdc-workstation verify $(TABLE) $(ARGS)

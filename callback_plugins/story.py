@@ -20,6 +20,8 @@ extends_documentation_fragment:
 
 # Roles that do a service's work on its behalf: the story names the service.
 INTERNAL = {"compose_service", "stack"}
+# What a play says to people in its own words.
+DEBUG = {"debug", "ansible.builtin.debug"}
 # A task without a change is worth a line from this long on.
 SLOW_SECONDS = 8.0
 
@@ -70,6 +72,10 @@ class CallbackModule(DefaultCallback):
         where = "" if host == "localhost" else f"[{host}] "
         self._display.display(f"    {word}  {where}{text}{seconds}", color=color)
 
+    def _say(self, message):
+        lines = message if isinstance(message, list) else str(message).splitlines()
+        self._display.display("\n" + "\n".join(str(line) for line in lines))
+
     def v2_runner_on_ok(self, result):
         """Tell what changed, and what took long."""
         if self._verbose:
@@ -78,6 +84,8 @@ class CallbackModule(DefaultCallback):
         name = result.task.get_name().split(" : ", 1)[-1]
         if result.result.get("changed"):
             return self._line(result.host.get_name(), "changed", name, constants.COLOR_CHANGED)
+        if result.task.action in DEBUG:
+            return self._say(result.result.get("msg", ""))
         if time.monotonic() - self._task_began >= SLOW_SECONDS:
             return self._line(result.host.get_name(), "     ok", name, constants.COLOR_OK)
         return None

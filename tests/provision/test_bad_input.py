@@ -78,7 +78,7 @@ def test_a_profile_that_needs_a_hub_says_so_where_there_is_none(small_stack: Sma
     assert outcome.code != 0
     assert f"The profile dashboards needs an image that is on hubs alone, and {hub} does not give grafana" in output
     assert "set stack_image_hub to a mirror that does" in output
-    assert "`make status HTML=build/status.html` draws the pipeline without it" in output
+    assert "the live page that `make status` names shows the pipeline without it" in output
 
 
 @pytest.mark.usefixtures("untouched")

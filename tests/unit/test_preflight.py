@@ -410,7 +410,7 @@ def test_a_hub_that_cannot_be_reached_says_which_profile_needs_it_and_what_to_do
     )
     assert "Connection refused" in problem
     assert "set stack_image_hub to a mirror that does, or stack_registry to a registry of yours" in problem
-    assert "or leave dashboards out: `make status HTML=build/status.html` draws the pipeline without it." in problem
+    assert "or leave dashboards out: the live page that `make status` names shows the pipeline without it." in problem
 
 
 def test_each_profile_has_one_sentence(hub_problems: Any, nobody: str) -> None:

@@ -430,7 +430,7 @@ def hub_problems(module: AnsibleModule, present: list[str]) -> list[str]:
             problems.append(
                 f"The profile {profile} needs an image that is on hubs alone, and {hub} does not give {refusal}: set "
                 "stack_image_hub to a mirror that does, or stack_registry to a registry of yours that has the stack's "
-                f"images, or leave {profile} out: `make status HTML=build/status.html` draws the pipeline without it."
+                f"images, or leave {profile} out: the live page that `make status` names shows the pipeline without it."
             )
     return problems
 

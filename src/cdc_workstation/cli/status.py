@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ def status(
         Path | None,
         typer.Option(hidden=True, help="What docker ps and docker stats say on the stack's machine, as JSON lines."),
     ] = None,
+    hint: Annotated[bool, typer.Option("--hint", hidden=True, help="Say what to do next.")] = False,
 ) -> None:
     """Show services, connectors, tables, lag and alerts; what is in trouble comes first.
 
@@ -54,4 +56,8 @@ def status(
         print_json({"exit_code": int(code(found)), **found.as_json()})
     else:
         output().print(render(found, all_tables=all_tables))
+        if hint and found.exists and settings.mysql_host and settings.debezium_url:
+            # Who types `make up` has not activated the environment.
+            program = "cdc-workstation" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/cdc-workstation"
+            output().print(f"Next        {program} load, and {program} tail load_orders beside it", highlight=False)
     raise typer.Exit(code(found))
