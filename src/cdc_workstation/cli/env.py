@@ -82,7 +82,7 @@ def variables(settings: Mapping[str, object]) -> dict[str, str]:
     return {name: value for name, value in found.items() if not name.startswith(tuple(absent))}
 
 
-_HOSTS = {"MYSQL_": "MYSQL_HOST", "POSTGRES_": "POSTGRES_HOST", "S3_": "S3_ENDPOINT_URL"}
+_HOSTS = {"MYSQL_": "MYSQL_HOST", "POSTGRES_": "POSTGRES_HOST", "S3_": "S3_ENDPOINT_URL", "DEBEZIUM_": "DEBEZIUM_URL"}
 
 
 def exports(found: Mapping[str, str]) -> str:
