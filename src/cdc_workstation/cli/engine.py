@@ -84,7 +84,9 @@ def client(command: Sequence[str], image: str | None, secrets: Mapping[str, str]
     if image is not None:
         terminal = ["--tty"] if os.isatty(0) and os.isatty(1) else []
         names = [part for name in secrets for part in ("--env", name)]
-        container = ["docker", "run", "--rm", "--interactive", *terminal, "--network", "host", *names]
+        # As this user, who alone may reach the ports of a private stack.
+        rights = ["--user", f"{os.getuid()}:{os.getgid()}", "--cap-drop", "ALL"]
+        container = ["docker", "run", "--rm", "--interactive", *terminal, "--network", "host", *rights, *names]
         # The image's own entry point is the service.
         program = [*container, "--env", "TERM", "--entrypoint", command[0], image, *command[1:]]
     try:
