@@ -6,12 +6,14 @@ import re
 import tomllib
 from pathlib import Path
 
+from tests.documentation import ROOT, blocks
+
 EXAMPLE = "examples/orders-pipeline"
-BLOCK = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+PAGE = ROOT / "docs/testing-your-pipeline.md"
 
 
 def test_page_shows_every_file_of_the_example(root: Path) -> None:
-    shown = dict(BLOCK.findall((root / "docs/testing-your-pipeline.md").read_text()))
+    shown = {block.file: block.code for block in blocks(PAGE) if block.file}
     files = {
         str(path.relative_to(root)): path.read_text()
         for path in (root / EXAMPLE).rglob("*")
@@ -22,12 +24,12 @@ def test_page_shows_every_file_of_the_example(root: Path) -> None:
 
 def test_page_names_the_pins_of_the_legacy_line(root: Path) -> None:
     pinned = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]["spark-3-5"]
-    page = (root / "docs/testing-your-pipeline.md").read_text()
+    page = PAGE.read_text()
     assert [one for one in pinned if not one.startswith("delta-spark") and f'"{one}"' not in page] == []
 
 
 def test_page_names_every_fixture_for_users(root: Path) -> None:
-    page = (root / "docs/testing-your-pipeline.md").read_text()
+    page = PAGE.read_text()
     sources = [*(root / "src/cdc_workstation/fixtures").glob("*.py"), root / "src/cdc_workstation/plugin.py"]
     fixtures = {
         name
