@@ -63,7 +63,7 @@ def watched(small_stack: SmallStack) -> Iterator[dict[str, object]]:
     """Settings with which the small stack has Prometheus; without it again afterwards."""
     settings = {
         "stack_services": ["webhook_receiver", "alertmanager", "prometheus"],
-        "prometheus_port": 29090,
+        "prometheus_port": 29095,
     }
     up = small_stack.converge(**settings)
     assert up.code == 0, up.output
@@ -83,7 +83,7 @@ def test_prometheus_loads_a_changed_configuration_and_goes_on(
     assert small_stack.containers()["prometheus"] == before
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.get("http://127.0.0.1:29090/api/v1/rules", timeout=10).json()["data"]["groups"]
-        refused = session.post("http://127.0.0.1:29090/-/reload", timeout=10)
+        answer = session.get("http://127.0.0.1:29095/api/v1/rules", timeout=10).json()["data"]["groups"]
+        refused = session.post("http://127.0.0.1:29095/-/reload", timeout=10)
     assert "reloaded" in {group["name"] for group in answer}
     assert refused.status_code == requests.codes.forbidden

@@ -25,8 +25,10 @@ ROLE = Path(__file__).parents[2] / "roles/debezium"
 # Ansible brings the role's own utilities with the module.
 RUN = """
 import runpy, sys, ansible.module_utils
-ansible.module_utils.__path__.append(sys.argv[1] + "/module_utils")
-runpy.run_path(sys.argv[1] + "/library/connectors.py", run_name="__main__")
+# An argument would be taken for the module's own.
+role = sys.argv.pop()
+ansible.module_utils.__path__.append(role + "/module_utils")
+runpy.run_path(role + "/library/connectors.py", run_name="__main__")
 """
 # How the role marks a connector as its own.
 MARK = "cdc.workstation.managed"
