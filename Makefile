@@ -29,7 +29,7 @@ pytest := pytest --ansible-inventory=$(inventory)
 attached := $(if $(filter vagrant,$(INVENTORY)),scripts/vm)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test gate suite faults verify resnapshot molecule box status images images-save images-load images-push images-pull down destroy bench lint unit provision format venv
+.PHONY: help up test gate suite faults verify resnapshot molecule box status images images-save images-load images-push images-pull down destroy bench lint docs unit provision format venv
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -105,6 +105,10 @@ lint: venv ## Check the style of everything
 	@yamllint --strict .
 	@ansible-lint --offline
 	@shellcheck scripts/* .ci/run
+	@python docs/role_tables.py --check
+
+docs: venv ## Write the tables of variables in the READMEs of the roles
+	@python docs/role_tables.py
 
 format: venv ## Format the Python code
 	@ruff check --fix .

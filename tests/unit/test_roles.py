@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -13,12 +12,11 @@ import ansible_collections
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from declarations import load as load_module
 
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.parent for path in (ROOT / "roles").glob("*/defaults"))
-# A default that is empty, long, structured or computed may be put in words in a README.
-EMPTY = ("", None, [], {})
-LONG = 60
+role_tables = load_module("docs/role_tables.py")
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=[role.name for role in ROLES])
 
@@ -38,18 +36,6 @@ def options(role: Path) -> dict[str, Any]:
 
 def is_computed(default: Any) -> bool:
     return "{{" in str(default)
-
-
-def documented(role: Path) -> Iterator[tuple[str, str]]:
-    """Give each variable of the README's table with its default as it stands there (in backticks, or in words)."""
-    section = (role / "README.md").read_text().partition("\n## Variables\n")[2].partition("\n## ")[0]
-    for line in section.splitlines():
-        cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
-        names = re.findall(r"`([a-z_0-9]+)`", cells[0])
-        if len(cells) != 3 or not names:
-            continue
-        values = re.findall(r"`[^`]*`", cells[1])
-        yield from zip(names, values if len(values) == len(names) else itertools.repeat(cells[1]), strict=False)
 
 
 @each_role
@@ -101,28 +87,19 @@ def test_every_default_has_a_sentence_above_it(role: Path) -> None:
 
 
 @each_role
-def test_readme_lists_every_variable_with_its_default(role: Path) -> None:
-    stated = dict(documented(role))
-    expected = defaults(role)
+def test_readme_describes_variables_as_the_argument_specs_do(role: Path) -> None:
+    readme = (role / "README.md").read_text()
 
-    assert set(stated) == set(expected)
-    wrong = {
-        name: f"README: {text}, default: {expected[name]!r}"
-        for name, text in stated.items()
-        if not agrees(text, expected[name])
-    }
-    assert not wrong, json.dumps(wrong, indent=2)
+    # `make docs` writes it.
+    assert readme == role_tables.with_table(readme, role_tables.table(role))
+    assert all(f"| `{name}` |" in readme for name in defaults(role))
 
 
-def agrees(text: str, default: Any) -> bool:
-    """Tell whether a README's cell states the default; words will do where code would not help."""
-    code = re.fullmatch(r"`([^`]*)`", text)
-    if code is None:
-        return default in EMPTY or is_computed(default) or isinstance(default, list | dict) or len(str(default)) > LONG
-    stated = code[1]
-    if isinstance(default, str):
-        return stated in (default, json.dumps(default)) or is_computed(default)
-    return is_computed(default) or yaml.safe_load(stated) == default
+@each_role
+def test_no_description_is_copied(role: Path) -> None:
+    described = [str(option["description"]) for option in options(role).values()]
+
+    assert [text for text in set(described) if described.count(text) > 1] == []
 
 
 @each_role

@@ -210,7 +210,7 @@ def declare(role: Role, image: str, known: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]
     """The action `declare_service`: remembers what the role that includes this one declares.
 
     In `ansible_facts`, by the service's name: `cdc_images`, reference and build context of each image, and
