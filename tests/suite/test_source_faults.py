@@ -224,12 +224,24 @@ def test_zero_date_is_null(captured_mysql: CapturedDatabase, change_events: Call
     assert first_row(events, 1) == {"id": 1, "d": None, "t": None}
 
 
-def test_rolled_back_xa_transaction_asks_for_a_snapshot(captured_mysql: CapturedDatabase) -> None:
-    name, xid = f"{captured_mysql.name}.xa", f"'{captured_mysql.name}'"
+def test_default_in_hexadecimal_keeps_the_table_captured(captured_mysql: CapturedDatabase) -> None:
+    table = captured_mysql.table("id INT PRIMARY KEY")
+    table.execute("INSERT INTO {t} VALUES (1)")
     with told(captured_mysql) as changes:
-        captured_mysql.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY)")
-        captured_mysql.execute(f"XA START {xid}")
-        captured_mysql.execute(f"INSERT INTO {name} VALUES (1)")
-        for statement in ("END", "PREPARE", "ROLLBACK"):
-            captured_mysql.execute(f"XA {statement} {xid}")
-        changes.wait_for("xa", "created", "rows_changed")
+        table.execute("ALTER TABLE {t} ADD COLUMN c VARCHAR(9) DEFAULT X'4142', ADD COLUMN b BIT(4) DEFAULT B'0101'")
+        changes.wait_for("orders", "rows_changed")
+    table.execute("INSERT INTO {t} (id) VALUES (2)")
+
+    table.wait_for({"id": 1, "c": "AB", "b": b"\x05"}, {"id": 2, "c": "AB", "b": b"\x05"})
+
+
+def test_enum_without_labels_ends_no_capture(captured_postgres: CapturedDatabase) -> None:
+    # A domain over an enum counts as one, too.
+    name = captured_postgres.name
+    captured_postgres.execute(f"CREATE TYPE {name}.mood AS ENUM ('sad', 'it''s')")
+    captured_postgres.execute(f"CREATE DOMAIN {name}.required_mood AS {name}.mood NOT NULL")
+    captured_postgres.execute(f"CREATE TYPE {name}.nothing AS ENUM ()")
+    table = captured_postgres.table(f"id INT PRIMARY KEY, m {name}.required_mood, n {name}.nothing")
+    table.execute("INSERT INTO {t} VALUES (1, 'sad', NULL), (2, 'it''s', NULL)")
+
+    table.wait_for({"id": 1, "m": "sad", "n": None}, {"id": 2, "m": "it's", "n": None})

@@ -142,12 +142,7 @@ def _moments(fraction: str) -> tuple[str, ...]:
 
 
 def _datetimes(fraction: str) -> tuple[str, ...]:
-    """Values of DATETIME, without those that Debezium 3.6.1 reads as others in a snapshot.
-
-    It goes by way of java.sql.Timestamp: ten days of 1582 are ten days later, and the year 0 is 1.
-    """
-    values = (*_moments(fraction), *_ZERO_DATES)
-    return tuple(value for value in values if not value.startswith(("'1582-10-10", "'0000-01-01")))
+    return (*_moments(fraction), *_ZERO_DATES)
 
 
 def _times(fraction: str) -> tuple[str, ...]:

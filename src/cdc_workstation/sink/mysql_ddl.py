@@ -74,7 +74,7 @@ def mysql_changes(record: Record, payload: dict[str, Any], headers: dict[str, st
             return [change_of(table, "unparsed", f"Debezium made nothing of: {ddl[:200]}")]
         reasons = [*statement.reasons, *_unknown_values(statement, defined[table][1] or ())]
         if statement.comment == _UNDONE:
-            reasons.append("an XA transaction was rolled back after its changes were captured")
+            reasons.append("the changes of an XA transaction were not captured")
         more = {"added": tuple(statement.added), "dropped": tuple(statement.dropped)}
         kind: Kind = "rows_changed" if reasons else "altered"
         changes = [change_of(table, kind, "; ".join(reasons) or ddl[:200], **more)]

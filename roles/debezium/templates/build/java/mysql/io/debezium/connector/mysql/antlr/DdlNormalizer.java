@@ -27,6 +27,7 @@ import io.debezium.ddl.parser.mysql.generated.MySqlParser;
  * A statement in the binlog was accepted by MySQL. Where Debezium's grammar refuses it or would apply it wrongly, this
  * rewrites it, so that no statement ends the capture of all tables:
  * - double-quoted strings become single-quoted ones, as the grammar knows no others (Debezium's own class does that);
+ * - the prefix of `X'41'` and `B'01'` is written small, as the grammar knows no other;
  * - a word that the grammar takes for a keyword is quoted (`url` in 3.6.1; the next release quotes such words, too);
  * - if that does not help, expressions are left out, of which the connector needs none;
  * - columns that exchange names (`RENAME COLUMN a TO b, RENAME COLUMN b TO a`) do so by way of temporary names;
@@ -35,7 +36,7 @@ import io.debezium.ddl.parser.mysql.generated.MySqlParser;
  */
 public class DdlNormalizer {
 
-    /** Begins the name under which a table is set aside; cdc_workstation.sink.source_changes looks for it. */
+    /** Begins the name under which a table is set aside; cdc_workstation.sink.mysql_ddl looks for it. */
     public static final String SET_ASIDE = "#unparsed#";
 
     private static final Logger LOGGER = LoggerFactory.getLogger(DdlNormalizer.class);
@@ -56,7 +57,7 @@ public class DdlNormalizer {
         // order in which they came first: of one that is back, an older one would win. The number makes each text new.
         boolean shown = SHOWN.matcher(ddl).lookingAt();
         String definition = shown ? SHOWN.matcher(ddl).replaceFirst("CREATE TABLE /* " + SHOWN_TIMES.incrementAndGet() + " */ ") : ddl;
-        String text = ansiQuotes ? definition : withSingleQuotes(definition);
+        String text = withSmallPrefixes(ansiQuotes ? definition : withSingleQuotes(definition));
         try {
             String quoted = withQuotedKeywords(text);
             if (quoted == null) {
@@ -139,6 +140,23 @@ public class DdlNormalizer {
             if (token.getType() == MySqlLexer.DOUBLE_QUOTED_TEXT) {
                 String inner = at(ddl, token, 1, -1).replace("\"\"", "\"").replace("'", "''");
                 replace(result, ddl, token, "'" + inner + "'");
+            }
+        }
+        return result.toString();
+    }
+
+    private static String withSmallPrefixes(String ddl) {
+        if (!ddl.contains("X'") && !ddl.contains("B'")) {
+            return ddl;
+        }
+        StringBuilder result = new StringBuilder(ddl);
+        List<Token> tokens = tokens(ddl);
+        for (int i = 0; i + 1 < tokens.size(); i++) {
+            Token prefix = tokens.get(i);
+            String word = at(ddl, prefix, 0, 0);
+            boolean joined = tokens.get(i + 1).getStartIndex() == prefix.getStopIndex() + 1 && at(ddl, tokens.get(i + 1), 0, 0).startsWith("'");
+            if (joined && (word.equals("X") || word.equals("B"))) {
+                replace(result, ddl, prefix, word.toLowerCase());
             }
         }
         return result.toString();
