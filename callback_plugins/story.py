@@ -83,7 +83,11 @@ class CallbackModule(DefaultCallback):
         self._chapter(result.task)
         name = result.task.get_name().split(" : ", 1)[-1]
         if result.result.get("changed"):
-            return self._line(result.host.get_name(), "changed", name, constants.COLOR_CHANGED)
+            self._line(result.host.get_name(), "changed", name, constants.COLOR_CHANGED)
+            # What a module found and repaired, in its own words.
+            for sentence in result.result.get("told", []):
+                self._display.display(f"             {sentence}", color=constants.COLOR_CHANGED)
+            return None
         if result.task.action in DEBUG:
             return self._say(result.result.get("msg", ""))
         if time.monotonic() - self._task_began >= SLOW_SECONDS:

@@ -230,3 +230,29 @@ def test_check_mode_removes_nothing(stack_files: Files, stack: Path) -> None:
 
     assert result["changed"]
     assert (stack / FRAGMENT).exists()
+
+
+@pytest.mark.parametrize("name", [FRAGMENT, "connection.env", "connection.d/mysql.env"])
+def test_files_that_are_not_utf_8_are_no_obstacle(stack_files: Files, stack: Path, name: str) -> None:
+    stack_files(private={CONNECTION: "", "connection.d/mysql.env": ""}, public={FRAGMENT: "", "mysql/compose.yml": ""})
+    (stack / name).write_bytes(b"NAME=\xff\n")
+
+    stack_files()
+
+    assert "KAFKA=127.0.0.1:9092" in (stack / "connection.env").read_text()
+    assert (stack / FRAGMENT).read_text() == "services: {}\n"
+
+
+def test_directory_that_the_engine_made_for_a_missing_file_is_replaced(stack_files: Files, stack: Path) -> None:
+    stack_files()
+    (stack / CONFIG).unlink()
+    (stack / CONFIG).mkdir()
+
+    assert stack_files()["changed_files"] == [CONFIG]
+    assert (stack / CONFIG).read_text() == "a=1\n"
+
+
+def test_check_mode_knows_whether_there_is_a_project(stack_files: Files) -> None:
+    assert not stack_files(_check=True)["deployed"]
+    assert stack_files()["deployed"]
+    assert stack_files(_check=True)["deployed"]

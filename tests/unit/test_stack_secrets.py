@@ -1,4 +1,4 @@
-"""The module that keeps the stack's secrets."""
+"""The module that writes the stack's secrets."""
 
 from __future__ import annotations
 
@@ -23,40 +23,32 @@ def keep(module: Any, tmp_path: Path) -> Any:
     )
 
 
-def test_a_missing_secret_is_generated_for_its_owner_alone(keep: Any, tmp_path: Path) -> None:
-    result = keep(secrets={"mysql_password": ""})
+def test_a_secret_is_its_owners_alone(keep: Any, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        result = keep(secrets={"mysql_password": "from the vault"})
+    finally:
+        os.umask(before)
 
     path = tmp_path / "secrets" / "mysql_password"
     assert result["changed"]
-    assert path.read_text() == result["kept"]["mysql_password"]
-    assert len(path.read_text()) >= 32
+    assert path.read_text() == "from the vault"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_generated_secret_is_never_changed_again(keep: Any) -> None:
-    first = keep(secrets={"mysql_password": ""})
+def test_a_secret_that_is_there_changes_nothing(keep: Any) -> None:
+    keep(secrets={"mysql_password": "mine"})
 
-    again = keep(secrets={"mysql_password": "", "another": ""})
-
-    assert again["kept"]["mysql_password"] == first["kept"]["mysql_password"]
-    assert not keep(secrets={"mysql_password": ""})["changed"]
+    assert not keep(secrets={"mysql_password": "mine"})["changed"]
 
 
-def test_two_secrets_differ(keep: Any) -> None:
-    kept = keep(secrets={"one": "", "other": ""})["kept"]
+def test_a_directory_that_the_engine_made_is_replaced(keep: Any, tmp_path: Path) -> None:
+    (tmp_path / "secrets" / "mysql_password").mkdir(parents=True)
 
-    assert kept["one"] != kept["other"]
+    keep(secrets={"mysql_password": "mine"})
 
-
-def test_a_value_of_the_users_own_wins(keep: Any, tmp_path: Path) -> None:
-    keep(secrets={"mysql_password": ""})
-
-    result = keep(secrets={"mysql_password": "from the vault"})
-
-    assert result["changed"]
-    assert (tmp_path / "secrets" / "mysql_password").read_text() == "from the vault"
-    assert not keep(secrets={"mysql_password": "from the vault"})["changed"]
+    assert (tmp_path / "secrets" / "mysql_password").read_text() == "mine"
 
 
 def test_a_secret_that_is_no_text_leaves_all_files_as_they_are(keep: Any, tmp_path: Path) -> None:
@@ -64,7 +56,7 @@ def test_a_secret_that_is_no_text_leaves_all_files_as_they_are(keep: Any, tmp_pa
 
     result = keep(secrets={"postgres_password": "new", "mysql_password": 12345678})
 
-    assert result["msg"] == "mysql_password is not text; put its value in quotes."
+    assert result["msg"] == "mysql_password is empty or not text; put its value in quotes."
     kept = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
     assert kept == {"mysql_password": "old", "postgres_password": "old"}
 
@@ -86,13 +78,6 @@ def test_a_write_that_fails_leaves_the_old_secret(keep: Any, load: Any, tmp_path
     assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == {"mysql_password": "old"}
 
 
-def test_an_empty_secret_of_a_run_that_failed_is_generated(keep: Any, tmp_path: Path) -> None:
-    keep(secrets={"mysql_password": ""})
-    (tmp_path / "secrets" / "mysql_password").write_text("")
-
-    assert len(keep(secrets={"mysql_password": ""})["kept"]["mysql_password"]) == 32
-
-
 def test_check_mode_writes_nothing(keep: Any, tmp_path: Path) -> None:
-    assert keep(secrets={"mysql_password": ""}, _check=True)["changed"]
+    assert keep(secrets={"mysql_password": "mine"}, _check=True)["changed"]
     assert not (tmp_path / "secrets").exists()

@@ -60,6 +60,10 @@ changed_files:
   type: list
   elements: str
   returned: always
+deployed:
+  description: Whether there is a project to start, which in check mode there may not be.
+  type: bool
+  returned: always
 services:
   description: The services of the project.
   type: list
@@ -92,7 +96,7 @@ class File:
 
     def differs(self, path: Path) -> bool:
         """Tell whether the file at `path` is another one."""
-        if read(path) != self.content:
+        if read(path) != self.content or path.is_dir():
             return True
         stat = path.stat()
         owned = self.owner is None or (stat.st_uid, stat.st_gid) == self.owner
@@ -108,6 +112,9 @@ class File:
             temporary.chmod(self.mode)
             if self.owner:
                 os.chown(temporary, *self.owner)
+            if path.is_dir():
+                # The engine makes a directory where a file that it is to mount is missing.
+                path.rmdir()
             temporary.replace(path)
         except BaseException:
             temporary.unlink()
@@ -126,11 +133,16 @@ def make_directory(root: Path, name: str) -> None:
 
 
 def read(path: Path) -> str | None:
-    """Return the text of `path`, or None where there is no such file."""
+    """Return the text of `path`, or None where there is no such file. Bytes that are not UTF-8 equal no text."""
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        return path.read_bytes().decode(errors="surrogateescape")
+    except (FileNotFoundError, IsADirectoryError):
         return None
+
+
+def as_text(content: str | None) -> str:
+    """Return what can be printed of a file's content: bytes that are not UTF-8 become question marks."""
+    return (content or "").encode(errors="replace").decode()
 
 
 def declared(params: dict) -> dict[str, File]:
@@ -200,7 +212,7 @@ def main() -> None:
     present |= {name.partition("/")[0] for name in files if name.endswith("/compose.yml")}
     services = sorted(present if params["services"] is None else present & set(params["services"]))
     left = sorted(present - set(services))
-    lines = {path.stem: path.read_text(encoding="utf-8") for path in (dest / "connection.d").glob("[!.]*.env")}
+    lines = {path.stem: as_text(read(path)) for path in (dest / "connection.d").glob("[!.]*.env")}
     lines |= {Path(name).stem: file.content for name, file in files.items() if name.startswith("connection.d/")}
     files |= root(params, services, lines)
 
@@ -222,7 +234,7 @@ def main() -> None:
         {
             "before_header": name,
             "after_header": name,
-            "before": read(dest / name) or "",
+            "before": as_text(read(dest / name)),
             "after": files[name].content if name in files else "",
         }
         for name in changed
@@ -245,7 +257,10 @@ def main() -> None:
                     path.rmdir()
         for name in left:
             shutil.rmtree(dest / name)
-    module.exit_json(changed=bool(changed or left), changed_files=changed, services=services, diff=diff)
+    deployed = (dest / "compose.yml").exists()
+    module.exit_json(
+        changed=bool(changed or left), changed_files=changed, services=services, deployed=deployed, diff=diff
+    )
 
 
 if __name__ == "__main__":

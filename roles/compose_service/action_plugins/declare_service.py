@@ -191,7 +191,6 @@ def declare(role: Role, image: str, known: Mapping[str, str]) -> dict[str, Any]:
     return {
         "image": image,
         "secrets": own,
-        "reloads": service.on_change == "reload",
         "checks": {f"{name}/config": check_command(service, image, f"{uid}:{gid}")} if service.validate else {},
         # Files for everybody who may look into the stack's directory, for the containers' user, and for you alone.
         "public": {

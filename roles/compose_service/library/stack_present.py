@@ -31,6 +31,15 @@ ansible_facts:
 """
 
 
+def is_text(file: Path) -> bool:
+    """Tell whether a file holds UTF-8."""
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={"stack_dir": {"type": "path", "required": True}}, supports_check_mode=True)
@@ -39,14 +48,13 @@ def main() -> None:
     listing = ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]
     # In check mode there may be no engine yet; nothing is built then.
     _, images, _ = module.run_command(listing, check_rc=not module.check_mode)
-    secrets = {}
-    for file in files:
-        # A name with a dot in front is a file that is being written.
-        if not file.name.startswith("."):
-            try:
-                secrets[file.name] = file.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                module.fail_json(msg=f"{file} is not text; delete it, or set {file.name}.")
+    # A name with a dot in front is a file that is being written.
+    secrets = {
+        file.name: file.read_text(encoding="utf-8")
+        for file in files
+        # What is not text is replaced; the engine makes a directory where a file that it is to mount is missing.
+        if file.is_file() and not file.name.startswith(".") and is_text(file)
+    }
     machine = {"secrets": secrets, "images": images.splitlines()}
     module.exit_json(changed=False, ansible_facts={"cdc_machine": machine})
 
