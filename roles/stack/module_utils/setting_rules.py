@@ -239,8 +239,8 @@ SPLIT = {"stack_profiles"}
 # Secrets: text that goes through connection.env (shells, dotenv, compose), option files, .pgpass and Java properties.
 SECRET = re.compile(r"_(password|secret|secret_key|token)$")
 SECRETS = re.compile(r"_secrets$")
-# Parts of URLs and of command lines of their own.
-TOKEN = re.compile(r"_(token|auth_secret)$")
+# Parts of URLs.
+TOKEN = re.compile(r"_token$")
 # Accounts of one server, which must differ: by the server, the settings and the names that are taken.
 ACCOUNTS = {
     "mysql": (("mysql_user", "mysql_debezium_user"), {"root"}),
