@@ -6,7 +6,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench_spark import connect_starts, in_a_fresh_process
@@ -19,11 +19,11 @@ STARTS = 5
 Figure = tuple[str, float, str, str]
 
 
-def timed(*command: str, cwd: Path = REPOSITORY, **environment: str) -> float:
+def timed(*command: str, cwd: Path = REPOSITORY, environment: Mapping[str, str] | None = None) -> float:
     """Run a command to its end and return its seconds."""
     began = time.perf_counter()
     run = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command, cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
     )
     if run.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{(run.stdout + run.stderr)[-3000:]}")
@@ -36,7 +36,7 @@ def nothing() -> Iterator[Figure]:
     molecule = ("molecule", "{}", "--scenario-name", "host")
 
     def step(name: str) -> float:
-        return timed(*(word.format(name) for word in molecule), **host)
+        return timed(*(word.format(name) for word in molecule), environment=host)
 
     step("destroy")
     try:
