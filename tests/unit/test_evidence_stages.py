@@ -75,6 +75,12 @@ def test_stage_that_cannot_be_read_is_unknown() -> None:
     assert summary(facts)[-1].strip() == "Not all stages could be looked at."
 
 
+def test_table_that_was_dropped_everywhere_is_unknown() -> None:
+    facts = replace(ALL, source=Source(problem="no such table"), topic=Topic(exists=False), sink=Sink(), delta=Delta())
+    assert set(marks(facts).values()) == {"?"}
+    assert summary(facts)[-1].strip() == "Not all stages could be looked at."
+
+
 def test_rows_of_a_table_without_a_key_are_not_compared() -> None:
     facts = replace(ALL, has_key=False, topic=replace(ALL.topic, keys=None), delta=replace(ALL.delta, rows=9))
     assert set(marks(facts).values()) == {"yes"}

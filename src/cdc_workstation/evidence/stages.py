@@ -136,7 +136,8 @@ def _delta(facts: Facts, in_sink: bool | None) -> tuple[bool | None, str]:
     if delta.problem:
         return None, delta.problem
     if delta.version is None:
-        return source.rows == 0 and not source.changed, f"there is no table at {facts.path}"
+        has = None if source.rows is None else source.rows == 0 and not source.changed
+        return has, f"there is no table at {facts.path}"
     text = f"{facts.path}: version {delta.version}, {_count(delta.rows, 'row')}, committed at {_clock(delta.committed)}"
     if facts.has_key and source.rows is not None and delta.rows != source.rows:
         return False, text
