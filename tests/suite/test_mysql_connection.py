@@ -53,3 +53,44 @@ def test_pool_lends_each_connection_once_and_takes_it_back(mysql_parameters: dic
 
 def test_server_and_client_speak_utf8mb4(mysql_connection: MySQLConnectionAbstract) -> None:
     assert answer(mysql_connection, "SELECT @@character_set_server, @@character_set_client") == ("utf8mb4", "utf8mb4")
+
+
+def test_application_user_may_create_functions_and_triggers(
+    mysql_connection: MySQLConnectionAbstract, mysql_table: Callable[[str], str]
+) -> None:
+    table = mysql_table("id INT PRIMARY KEY, price INT, gross INT")
+    function = f"gross_{table}"
+    with mysql_connection.cursor() as cursor:
+        cursor.execute(f"CREATE FUNCTION {function}(price INT) RETURNS INT DETERMINISTIC RETURN price * 2")
+        try:
+            action = f"SET NEW.gross = {function}(NEW.price)"
+            cursor.execute(f"CREATE TRIGGER {table}_gross BEFORE INSERT ON {table} FOR EACH ROW {action}")
+            cursor.execute(f"INSERT INTO {table} (id, price) VALUES (1, 21)")
+            cursor.execute(f"SELECT gross FROM {table}")
+            assert cursor.fetchall() == [(42,)]
+        finally:
+            cursor.execute(f"DROP FUNCTION {function}")
+
+
+def test_application_user_sees_where_the_binlog_ends(mysql_connection: MySQLConnectionAbstract) -> None:
+    with mysql_connection.cursor() as cursor:
+        cursor.execute("SHOW BINARY LOG STATUS")
+        [row] = cursor.fetchall()
+    assert str(row[0]).startswith("binlog.")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE USER intruder",
+        "CREATE DATABASE intruder",
+        "SELECT * FROM mysql.user",
+        "SET GLOBAL max_connections = 1",
+        "SET SESSION sql_log_bin = 0",
+        "PURGE BINARY LOGS BEFORE NOW()",
+        "SHUTDOWN",
+    ],
+)
+def test_application_user_may_not_change_the_server(mysql_connection: MySQLConnectionAbstract, statement: str) -> None:
+    with mysql_connection.cursor() as cursor, pytest.raises(errors.Error, match="denied"):
+        cursor.execute(statement)

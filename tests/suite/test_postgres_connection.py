@@ -54,6 +54,14 @@ def test_logical_decoding_is_on_and_cannot_fill_the_disk(postgres_connection: Co
     )
 
 
+def test_key_of_the_sample_customers_is_named_after_them(postgres_connection: Connection) -> None:
+    key = postgres_connection.execute(
+        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+        " WHERE i.indrelid = 'public.customers'::regclass AND i.indisprimary"
+    ).fetchall()
+    assert key == [("customer_id",)]
+
+
 def test_superuser_cannot_log_in_from_outside_the_container(postgres_parameters: dict[str, Any]) -> None:
     with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
         psycopg.connect(**(postgres_parameters | {"user": "postgres"}))
