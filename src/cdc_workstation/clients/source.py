@@ -64,6 +64,9 @@ class Connection(Protocol):
     def drop(self, table: str) -> None:
         """Drop a table, whatever refers to it."""
 
+    def reset(self) -> None:
+        """Make the session as good as new: what is uncommitted is rolled back, settings and locks are gone."""
+
     def close(self) -> None:
         """Give the connection up; what is uncommitted is rolled back."""
 
@@ -78,8 +81,17 @@ class MySQL:
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._connection: Any = mysql.connector.connect(**parameters, autocommit=True)
         self.database = str(parameters["database"])
+        self._prepare()
+
+    def _prepare(self) -> None:
         # TIMESTAMP columns are read, and written, in UTC.
         self.execute("SET time_zone = '+00:00'")
+
+    def reset(self) -> None:
+        """Reset the session."""
+        self._connection.cmd_reset_connection()
+        self._connection.autocommit = True
+        self._prepare()
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Execute a statement."""
@@ -159,7 +171,16 @@ class PostgreSQL:
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._connection: psycopg.Connection[Any] = psycopg.connect(**parameters, autocommit=True)
+        self._prepare()
+
+    def _prepare(self) -> None:
         self.execute("SET TIME ZONE 'UTC'")
+
+    def reset(self) -> None:
+        """Reset the session."""
+        self._connection.rollback()
+        self.execute("DISCARD ALL")
+        self._prepare()
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Execute a statement."""
