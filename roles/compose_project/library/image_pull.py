@@ -12,6 +12,8 @@ module: image_pull
 short_description: Pull one image from the team's registry, under the name that the stack runs it by
 description:
   - The image is found under its own name and tag below O(registry). That it is not there is no failure.
+  - M(community.docker.docker_image_pull) fails if the registry has no such image, in words that it does not tell apart
+    from those of a registry that cannot be reached; the one is built, the other is an error.
 options:
   name: {type: str, required: true, description: "The image's reference in the stack, with its tag."}
   registry: {type: str, required: true, description: "The registry with the path, as C(host:port/path)."}

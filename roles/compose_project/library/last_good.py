@@ -16,6 +16,7 @@ short_description: Keep a copy of the files and secrets with which all services 
 description:
   - Secrets that have come since stay, because the data volume of a new service may have been made with one.
   - Saving a state that is saved already changes nothing.
+  - M(ansible.builtin.copy) copies a directory, and neither removes what the copy has more of nor leaves secrets out.
 options:
   stack_dir: {type: path, required: true, description: The stack's directory.}
   state: {type: str, required: true, choices: [saved, restored], description: What to do.}

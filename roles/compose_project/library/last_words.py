@@ -10,6 +10,9 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = """
 module: last_words
 short_description: Collect the last log lines of the project's services that are not healthy
+description:
+  - M(community.docker.docker_container_info) knows a container's state; no module reads logs or events, and after a
+    restart only an event tells that the kernel ended a container for its memory.
 options:
   project: {type: str, required: true, description: The compose project's name.}
   lines: {type: int, default: 15, description: How many lines a service.}

@@ -13,6 +13,9 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = """
 module: docker_state
 short_description: Say what there is of an engine on this host
+description:
+  - M(community.docker.docker_host_info) fails if there is no engine or none that this user may talk to; which of the
+    two it is, and whether the client has compose and buildx, decides what is installed, started or allowed.
 options:
   programs: {type: list, elements: str, default: [], description: Other programs to look for.}
   socket: {type: path, default: /var/run/docker.sock, description: The engine's socket.}
