@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ from cdc_workstation.clients.connect import ConnectClient
 from cdc_workstation.clients.kafka import CONNECTOR_CLASSES, TOPIC_PREFIX, find_connector
 from cdc_workstation.clients.sink import SinkClient, samples, total
 from cdc_workstation.settings import Settings
+from cdc_workstation.sink.canary import event
 
 Row = dict[str, Any]
 
@@ -442,3 +444,12 @@ def postgres_schema(settings: Settings, parameters: dict[str, Any]) -> Iterator[
 def ordered(rows: list[Row]) -> list[Row]:
     """Return rows by their first column, then by all."""
     return sorted(rows, key=lambda row: [(value is not None, str(type(value)), str(value)) for value in row.values()])
+
+
+def incompatible(key: int, position: int) -> tuple[bytes, bytes]:
+    """A change event in which a number of the events before is a text."""
+    identity, value = event({"id": key, "sent_ms": str(position), "note": None}, position)
+    envelope = json.loads(value)
+    for image in envelope["schema"]["fields"][:2]:
+        image["fields"][1]["type"] = "string"
+    return identity, json.dumps(envelope).encode()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
-from captured import CapturedDatabase, CapturedTable, until
+from captured import CapturedDatabase, CapturedTable, incompatible, until
 from deltalake import write_deltalake
 
 from cdc_workstation.clients.prometheus import PrometheusClient
@@ -127,15 +126,6 @@ def test_incompatible_change_is_followed_by_a_snapshot_of_that_table(orders: Cap
 def firing(client: PrometheusClient, alert: str, table: CapturedTable) -> bool:
     """Tell whether an alert about a table fires."""
     return any(one["state"] == "firing" for one in client.alerts(alert, table=table.label))
-
-
-def incompatible(key: int, position: int) -> tuple[bytes, bytes]:
-    """A change event in which a number of the events before is a text."""
-    identity, value = event({"id": key, "sent_ms": str(position), "note": None}, position)
-    envelope = json.loads(value)
-    for image in envelope["schema"]["fields"][:2]:
-        image["fields"][1]["type"] = "string"
-    return identity, json.dumps(envelope).encode()
 
 
 def test_stopped_table_is_reported_until_it_is_repaired(

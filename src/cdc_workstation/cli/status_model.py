@@ -154,7 +154,12 @@ class Status:
             return f"{behind} {'table is' if behind == 1 else 'tables are'} catching up."
         if self.health == "busy":
             return "The stack is starting."
-        return "All is well: services healthy, connectors running, tables in step, no alert."
+        parts = [
+            "services healthy" if self.services else "",
+            "connectors running" if self.connectors else "",
+            "tables in step" if self.tables else "",
+        ]
+        return f"All is well: {', '.join([*filter(None, parts), 'no alert'])}."
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON takes it, with the verdict of each part."""
