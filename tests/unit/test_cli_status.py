@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cdc_workstation.cli.status_model import ConnectorState, Status, TableState
+from cdc_workstation.cli.status_model import Alert, ConnectorState, Status, TableState
 from cdc_workstation.cli.status_reading import alerts_of, connectors_of, services_of, size, tables_of
 from cdc_workstation.cli.status_view import render, seconds
 
@@ -146,6 +146,11 @@ def test_firing_critical_alerts_come_first() -> None:
         (Status(tables=(TableState("a.t"),)), "good", "All is well"),
         (Status(tables=(TableState("a.t", behind=3),)), "busy", "1 table is catching up."),
         (Status(tables=(TableState("a.t", trouble="stopped"),)), "bad", "1 table is in trouble (a.t)."),
+        (
+            Status(tables=(TableState("a.t"),), alerts=(Alert("A", "", "warning", "pending"),)),
+            "busy",
+            "1 alert is pending.",
+        ),
         (Status(connectors=(ConnectorState("c", "FAILED"),)), "bad", "1 connector does not capture (c)."),
         (Status(tables=(TableState("a.t"),), unreachable=("Kafka Connect: silent.",)), "bad", "Kafka Connect: silent."),
     ],

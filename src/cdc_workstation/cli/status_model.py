@@ -152,6 +152,8 @@ class Status:
         behind = sum(bool(one.behind) for one in self.tables)
         if behind:
             return f"{behind} {'table is' if behind == 1 else 'tables are'} catching up."
+        if self.alerts:
+            return f"{len(self.alerts)} {'alert is' if len(self.alerts) == 1 else 'alerts are'} pending."
         if self.health == "busy":
             return "The stack is starting."
         parts = [

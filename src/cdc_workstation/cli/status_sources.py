@@ -66,7 +66,7 @@ def gather(settings: Settings, containers: Sequence[dict[str, Any]] | None = Non
             alerts_of(alerts),
             # Threads wait for each other above; this is read last.
             tuple(sorted(unreachable)),
-            _addresses(settings),
+            _addresses(settings, is_here=containers is None),
         )
 
 
@@ -107,8 +107,9 @@ def _connector_lags(client: PrometheusClient) -> dict[str, float]:
     return {f"{labels['plugin']}/{labels['name']}": value for labels, value in client.query(_CONNECTOR_LAG)}
 
 
-def _addresses(settings: Settings) -> dict[str, str]:
-    found = {"Addresses": f"{connection_file()} (`cdc-workstation env --explain`)"}
+def _addresses(settings: Settings, *, is_here: bool) -> dict[str, str]:
+    # What another machine told lies in a file that is gone a moment later.
+    found = {"Addresses": f"{connection_file()} (`cdc-workstation env --explain`)"} if is_here else {}
     if settings.prometheus_url:
         found["Live page"] = f"{settings.prometheus_url}/{PAGE}"
     return found
