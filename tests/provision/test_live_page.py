@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from cdc_workstation.cli.status_sources import PAGE
 from cdc_workstation.settings import get_settings
@@ -32,8 +33,20 @@ def chromium(directory: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page's text, once it has its answers."""
-    return re.sub(r"<(script|style).*?</\1>", "", chromium(tmp_path_factory.mktemp("page"), "--dump-dom"), flags=re.S)
+    """The page's text, once Prometheus knows the connectors, which takes a moment after a start."""
+
+    def text() -> str:
+        dom = chromium(tmp_path_factory.mktemp("page"), "--dump-dom")
+        return re.sub(r"<(script|style).*?</\1>", "", dom, flags=re.S)
+
+    return str(
+        Retrying(
+            retry=retry_if_result(lambda found: "connectors running" not in found),
+            stop=stop_after_delay(90),
+            wait=wait_fixed(1),
+            retry_error_callback=lambda attempt: attempt.outcome.result() if attempt.outcome else "",
+        )(text)
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
