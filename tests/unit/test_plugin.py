@@ -90,3 +90,16 @@ def test_missing_extra_is_named_in_one_sentence(
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"{fixture} needs the extra `{extra}`: pip install 'cdc-workstation[[]{extra}[]]'"])
     assert "Traceback" not in result.stdout.str()
+
+
+def test_process_without_a_main_file_imports_spark_connect() -> None:
+    # As those of pytest-xdist are; PySpark asks for the file, the rest of Python must not find one.
+    code = """
+import sys
+from cdc_workstation.fixtures.spark import _named_main_module
+main = sys.modules["__main__"]
+with _named_main_module():
+    print(hasattr(main, "__file__"))
+print(hasattr(main, "__file__"))
+"""
+    assert python(code).split() == ["True", "False"]
