@@ -1,5 +1,10 @@
 # The two commands: `make up` and `make test`. `make help` lists the rest.
 
+# What `make help` says of them:
+#= INVENTORY=vagrant|another machine: laptop, vagrant or cluster
+#= ARGS="-e kafka_port=19092"|more arguments for ansible-playbook, the command or pytest (ARGS="-k merge")
+#= SPARK_LINE=3.5|the legacy pair of Spark and Delta
+#= WORKERS=1|the suite in one process
 INVENTORY ?= laptop
 # How many processes share the suite: each takes some 300 MiB, a driver's JVM more. With less than 6 GiB of free memory one
 # does, and `WORKERS=1` says so anywhere.
@@ -32,9 +37,14 @@ attached := $(if $(filter vagrant,$(INVENTORY)),scripts/vm)
 .PHONY: help up test gate suite faults verify resnapshot molecule box status images images-save images-load images-push images-pull down destroy bench lint docs unit provision format venv
 
 help: ## Show this list
+	@echo 'Use the workstation:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@printf '\nWork on it:\n'
+	@sed -n 's/^\([a-z-]*\):.*##- \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@printf '\nVariables:\n'
+	@sed -n 's/^#= \([A-Z_]*=[^|]*\)|\(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-venv: ## Make .venv equal to uv.lock
+venv: ##- Make .venv equal to uv.lock
 	@scripts/bootstrap
 
 up: venv ## Build and start the workstation, then verify it
@@ -57,15 +67,15 @@ verify: venv ## Compare captured tables with their sources (TABLE=cdcdb.products
 resnapshot: venv ## Read one table again until Delta equals it: repairs drift (TABLE=cdcdb.products)
 	@$(attached) cdc-workstation resnapshot $(or $(TABLE),$(error Say which table: TABLE=cdcdb.products)) $(ARGS)
 
-faults: venv ## Kill, pause and restart services under load (not beside other tests)
+faults: venv ##- Kill, pause and restart services under load (not beside other tests)
 	@$(attached) $(pytest) tests/faults $(ARGS)
 
-molecule: venv ## Run a molecule scenario (SCENARIO=default; the others are in molecule/)
+molecule: venv ##- Run a molecule scenario (SCENARIO=default; the others are in molecule/)
 	@for role in $(if $(filter roles,$(SCENARIO)),$(ROLES),none); do \
 		ROLE=$$role molecule test --scenario-name $(SCENARIO) $(ARGS) || exit; \
 	done
 
-box: ## Build a Vagrant box from Debian packages: build/debian.box
+box: ##- Build a Vagrant box from Debian packages: build/debian.box
 	@scripts/box
 
 images: venv ## Show what each image contains, and write an SBOM of each
@@ -89,16 +99,16 @@ down: venv ## Stop the workstation; data stays
 destroy: venv ## Remove the workstation with its data (it asks; YES=1 does not)
 	@$(playbook) playbooks/destroy.yml $(if $(YES),-e destroy_confirmed=true) $(ARGS)
 
-bench: venv ## Measure the running stack: medians and ratios
+bench: venv ##- Measure the running stack: medians and ratios
 	@python -m benchmarks $(ARGS)
 
-provision: venv ## Provision a small second stack, well and badly
+provision: venv ##- Provision a small second stack, well and badly
 	@pytest tests/provision --timeout=600 $(ARGS)
 
-unit: venv ## Run the tests that need no stack
+unit: venv ##- Run the tests that need no stack
 	@pytest tests/unit $(ARGS)
 
-lint: venv ## Check the style of everything
+lint: venv ##- Check the style of everything
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -107,9 +117,9 @@ lint: venv ## Check the style of everything
 	@shellcheck scripts/* .ci/run
 	@python docs/role_tables.py --check
 
-docs: venv ## Write the tables of variables in the READMEs of the roles
+docs: venv ##- Write the tables of variables in the READMEs of the roles
 	@python docs/role_tables.py
 
-format: venv ## Format the Python code
+format: venv ##- Format the Python code
 	@ruff check --fix .
 	@ruff format .
