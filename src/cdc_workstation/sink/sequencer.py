@@ -12,6 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from cdc_workstation.sink import snapshots
 from cdc_workstation.sink.commits import Planner, Table
 from cdc_workstation.sink.continuity import Continuity
 from cdc_workstation.sink.decoder import Decoder
@@ -284,7 +285,8 @@ class Sequencer:
             yield Skipped(found)
             return
         went_back = below or (high is not None and found.position.order < high.order and found.ts_ms > self._ts_ms)
-        if went_back or (found.begins and self._replaces(found, events)):
+        is_whole = len(self.log_start) == 1
+        if went_back or (found.begins and snapshots.replaces(found, events, self.state, high, is_whole=is_whole)):
             if not found.begins:
                 raise StoppedError(
                     f"the source's log went back: {found.source_position} is newer than what was applied and lies "
@@ -295,7 +297,7 @@ class Sequencer:
                 self._floor = None
             events.append(replace(found, op="t", key=None, raw=None, resets=True))
         elif high is not None and (
-            found.position < high or (found.position == high and self._is_repeated(found, events))
+            found.position < high or (found.position == high and snapshots.is_repeated(found, events, self.state))
         ):
             yield Skipped(found)
             return
@@ -305,44 +307,12 @@ class Sequencer:
 
     def _begins_snapshot(self, found: Event) -> bool:
         """Whether it is the first row of a snapshot: marked so, or the last one and alone."""
-        if found.op != "r" or not found.snapshot.startswith("last"):
-            return found.op == "r" and found.snapshot.startswith("first")
         partition = found.record.partition
-        if partition not in self._before:
-            # The record right before it was applied by another run, unless some are missing.
-            known = self.stopped is None and self.state is not None and partition in self.state.offsets
-            return found.record.offset == 0 or (
-                known and (self._high is None or self._high.order != found.position.order)
-            )
-        before = self._before[partition]
-        return (
-            before is None
-            or before.op != "r"
-            or before.position.order != found.position.order
-            or before.snapshot.startswith("last")
-        )
-
-    def _replaces(self, found: Event, events: list[Event]) -> bool:
-        """Whether the snapshot that begins takes the place of what was applied, by another key or a second time."""
-        known = self.state.keys if self.state else None
-        if known is not None and found.key_schema is not None and found.key_schema.names != known:
-            return self._high is None or found.position >= self._high
-        # Its rows have one position, so those of a snapshot that was cut off and begins again look like more of them.
-        # Of several partitions each has some of them, and what one begins says nothing about the others.
-        # Without a key, another snapshot has all rows once more.
-        again = self._high is not None and found.position >= self._high
-        return len(self.log_start) == 1 and again and self._has_no_key(found, events)
-
-    def _is_repeated(self, found: Event, events: list[Event]) -> bool:
-        """Whether a change at the last position, of a table without primary key, is that change once more.
-
-        Each of MySQL's changes has a position of its own, unlike the rows of a snapshot and those of PostgreSQL's COPY.
-        """
-        return self._has_no_key(found, events) and found.op in "cud" and found.connector != "postgresql"
-
-    def _has_no_key(self, found: Event, events: list[Event]) -> bool:
-        keyed = self.state.keyed if self.state else any(event.key is not None for event in events)
-        return not keyed and found.key is None
+        if partition in self._before or not snapshots.is_last(found):
+            return snapshots.begins(found, self._before.get(partition))
+        # The record right before it was applied by another run, unless some are missing.
+        known = self.stopped is None and self.state is not None and partition in self.state.offsets
+        return found.record.offset == 0 or (known and (self._high is None or self._high.order != found.position.order))
 
     def _commits(
         self, partition: int, events: list[Event], dead: list[DeadLetter], last: int | None = None

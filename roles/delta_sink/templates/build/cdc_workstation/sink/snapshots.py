@@ -1,0 +1,1 @@
+../../../../../../src/cdc_workstation/sink/snapshots.py
