@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from captured import TIMEOUT, CapturedDatabase, CapturedTable
-from cdc_workstation.verify.command import chosen
 
 from cdc_workstation.verify.resnapshot import resnapshot
+from cdc_workstation.verify.selection import chosen
 from cdc_workstation.verify.stack import Stack
 from cdc_workstation.verify.verify import Verifier
 
