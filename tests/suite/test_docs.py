@@ -56,9 +56,9 @@ def shell(block: Block, directory: Path) -> str:
         file.write_text(block.code)
         return shlex.join([sys.executable, *(["-m", "pytest", "-q"] if is_test else []), str(file)])
     if block.until_interrupted:
-        # A shell in the background ignores Ctrl-C, and so would its commands.
-        begun = f"timeout --signal=INT --kill-after=10 {_INTERRUPT_SECONDS} bash -c {shlex.quote(block.code)}"
-        return f"{begun} || [ $? -eq 124 ] || [ $? -eq 130 ]"
+        # Children of a process that ignores Ctrl-C, as background jobs do, would ignore it, too.
+        stopped = f"env --default-signal=INT timeout --signal=INT --kill-after=10 {_INTERRUPT_SECONDS}"
+        return f"code=0; {stopped} bash -c {shlex.quote(block.code)} || code=$?; [[ $code = @(0|124|130) ]]"
     return block.code
 
 
