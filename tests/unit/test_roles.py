@@ -149,7 +149,8 @@ def test_a_role_with_a_service_is_part_of_a_profile_and_of_the_playbook() -> Non
     declared = {path.parents[1].name for path in (ROOT / "roles").glob("*/templates/compose.yml.j2")}
     profiles = defaults(ROOT / "roles" / "stack")["stack_profile_services"]
     [play] = load(ROOT / "playbooks" / "up.yml")
-    conditions = {entry["role"]: entry.get("when") for entry in play["roles"]}
+    imported = [task for task in play["tasks"] if "ansible.builtin.import_role" in task]
+    conditions = {task["ansible.builtin.import_role"]["name"]: task.get("when") for task in imported}
 
     assert declared == {name for services in profiles.values() for name in services}
     assert {name: conditions[name] for name in declared} == {name: f"'{name}' in stack_services" for name in declared}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,12 @@ def test_check_mode_knows_whether_there_is_a_project(stack_files: Files) -> None
     assert not stack_files(_check=True)["deployed"]
     assert stack_files()["deployed"]
     assert stack_files(_check=True)["deployed"]
+
+
+def test_last_good_state_is_known_from_another(stack_files: Files, stack: Path) -> None:
+    assert not stack_files()["saved"]
+    shutil.copytree(stack, stack / ".last-good", ignore=shutil.ignore_patterns(".last-good"))
+
+    assert stack_files()["saved"]
+    assert not stack_files(config="a=2\n")["saved"]
+    assert not stack_files(public={"mysql/compose.yml": "services: {}\n"}, owned={}, private={})["saved"]

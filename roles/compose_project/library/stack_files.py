@@ -64,6 +64,10 @@ deployed:
   description: Whether there is a project to start, which in check mode there may not be.
   type: bool
   returned: always
+saved:
+  description: Whether these are the files of the last good state (module C(last_good)).
+  type: bool
+  returned: always
 services:
   description: The services of the project.
   type: list
@@ -216,6 +220,9 @@ def main() -> None:
     lines |= {Path(name).stem: file.content for name, file in files.items() if name.startswith("connection.d/")}
     files |= root(params, services, lines)
 
+    good = dest / ".last-good"
+    saved = services == sorted(path.parent.name for path in good.glob("*/compose.yml"))
+    saved = saved and all(read(good / name) == file.content for name, file in files.items())
     written = sorted(name for name, file in files.items() if file.differs(dest / name))
     removed = sorted(
         str(path.relative_to(dest))
@@ -257,9 +264,13 @@ def main() -> None:
                     path.rmdir()
         for name in left:
             shutil.rmtree(dest / name)
-    deployed = (dest / "compose.yml").exists()
     module.exit_json(
-        changed=bool(changed or left), changed_files=changed, services=services, deployed=deployed, diff=diff
+        changed=bool(changed or left),
+        changed_files=changed,
+        deployed=(dest / "compose.yml").exists(),
+        saved=saved,
+        services=services,
+        diff=diff,
     )
 
 
