@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def test_the_context_holds_the_rendered_files(build: Any, tmp_path: Path) -> Non
     assert (tmp_path / "seen" / "Dockerfile").read_text() == "FROM scratch\n"
     assert (tmp_path / "seen" / "files" / "start").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "seen" / "Dockerfile").stat().st_mode & 0o777 == 0o644
+
+
+def test_containers_can_read_what_was_built_under_a_strict_umask(build: Any, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        build(f'for last; do :; done; cp -rp "$last" {tmp_path}/seen')
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "seen" / "files").stat().st_mode & 0o777 == 0o755
 
 
 def test_secrets_are_passed_only_where_their_file_exists(build: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -57,6 +58,8 @@ def main() -> None:
     name, log = module.params["name"], Path(module.params["log"])
     if module.check_mode:
         module.exit_json(changed=True, name=name)
+    # `COPY` keeps the modes of directories, and containers run as another user than the one who builds.
+    os.umask(0o022)
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=module.tmpdir) as context, log.open("w", encoding="utf-8") as progress:
         for path, content in module.params["files"].items():
