@@ -24,6 +24,7 @@ from cdc_workstation.cli.kafka import TOOLS
 from cdc_workstation.cli.outcome import CliError
 from cdc_workstation.cli.spark_prompt import split
 from cdc_workstation.cli.sql import _option_file
+from cdc_workstation.cli.table_argument import completions
 from cdc_workstation.settings import Settings, get_settings
 from cdc_workstation.verify.captured import connectors
 
@@ -172,6 +173,14 @@ def test_name_of_several_tables_lists_them() -> None:
 def test_unknown_table_suggests_the_nearest() -> None:
     with pytest.raises(CliError, match=r"Is it public\.orders"):
         find("public.order", KNOWN, TOPICS)
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "expected"),
+    [("cdcdb.", ["cdcdb.products"]), ("ord", ["orders"]), ("prod", []), ("pub", ["public.products", "public.orders"])],
+)
+def test_shell_completes_names_that_mean_one_table(incomplete: str, expected: list[str]) -> None:
+    assert completions(["cdcdb.products", "public.products", "public.orders"], incomplete) == expected
 
 
 # env

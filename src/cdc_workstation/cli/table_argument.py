@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 TABLE_HELP = "products, cdcdb.products or mysql:cdcdb.products"
 
 
@@ -21,4 +24,12 @@ def complete(incomplete: str) -> list[str]:
             names = [table.name for table in tables_of(sink.metrics(), {})]
     except requests.RequestException:
         return []
-    return [name for name in names if name.startswith(incomplete) or name.partition(".")[2].startswith(incomplete)]
+    return completions(names, incomplete)
+
+
+def completions(names: Sequence[str], incomplete: str) -> list[str]:
+    """Return what a name can go on to: whole names, and tables' own names that only one table has."""
+    own = Counter(name.rpartition(".")[2] for name in names)
+    return [
+        name for name in (*names, *(one for one, count in own.items() if count == 1)) if name.startswith(incomplete)
+    ]
