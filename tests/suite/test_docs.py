@@ -14,11 +14,11 @@ import pytest
 from tests.documentation import ROOT, Block, blocks, name_of, pages
 
 # One worker runs them: pages make the same tables.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.uses("databases"), pytest.mark.xdist_group("docs")]
+pytestmark = [pytest.mark.timeout(540), pytest.mark.uses("databases"), pytest.mark.xdist_group("docs")]
 
 # A command that goes on until Ctrl-C is given this long to begin.
 _INTERRUPT_SECONDS = 5
-_PAGE_SECONDS = 240
+_PAGE_SECONDS = 480
 # Exit code 1 says that something is not well: other tests break things on purpose.
 _PREAMBLE = """\
 set -euo pipefail
