@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from deltalake import DeltaTable
 from prometheus_client import REGISTRY
 from sink_model import TOPIC, change
@@ -32,6 +33,8 @@ class Kafka:
         self.next: dict[str, int] = {}
         self.paused: set[str] = set()
         self.told: dict[tuple[str, int], int] = {}
+        self.is_away = False
+        self.reconnected = 0
 
     def create(self, name: str, topic_id: str = "topic-1", *records: Record) -> None:
         self.records[name] = list(records)
@@ -66,7 +69,12 @@ class Kafka:
 
     # The admin client
 
+    def reconnect(self) -> None:
+        self.reconnected += 1
+
     def partitions(self) -> dict[str, list[int]]:
+        if self.is_away:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return {name: [0] for name in self.records}
 
     def ids(self, names: Iterable[str]) -> dict[str, str]:
@@ -332,6 +340,37 @@ def test_stopped_table_that_somebody_repaired_is_opened_again(sink: Sink, kafka:
     sink.watcher.look_after()
 
     assert sink.work.topics[TOPIC].failed_at is not None
+
+
+@pytest.mark.usefixtures("worker")
+def test_topics_are_read_on_after_kafka_was_away(sink: Sink, kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library may have forgotten the broker: neither its reader nor its admin client is asked again."""
+    monkeypatch.setattr(watcher, "_OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr(sink.watcher._canary, "send", lambda: None)
+    kafka.records[TOPIC].append(change(0, 1))
+    looks = iter(["away", "back", "open", "end"])
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            settle(sink)
+            kafka.deliver(sink)
+            settle(sink)
+            match next(looks):
+                case "away":
+                    kafka.is_away = True
+                case "back":
+                    # The reader brings nothing any more.
+                    kafka.next.clear()
+                    kafka.is_away = False
+                    kafka.records[TOPIC].append(change(1, 2))
+                case "end":
+                    self.set()
+            return self.is_set()
+
+    sink.watcher.run(Stopping())
+
+    assert kafka.reconnected >= 2
+    assert rows(sink) == [0, 1]
 
 
 def test_new_tables_do_not_hold_existing_ones_up(sink: Sink, kafka: Kafka) -> None:

@@ -42,9 +42,20 @@ class Reader:
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._consumer = Consumer(
+        self._bootstrap_servers = bootstrap_servers
+        self._consumer = self._connect()
+        self._reconnecting = False
+        self._lock = threading.Lock()
+        self._wanted: dict[tuple[str, int], int | None] = {}
+        """Partitions to read from an offset, or no longer (`None`)."""
+        self._pausing: dict[tuple[str, int], bool] = {}
+        self._assigned: set[tuple[str, int]] = set()
+        self._lost: set[str] = set()
+
+    def _connect(self) -> Consumer:
+        return Consumer(
             {
-                "bootstrap.servers": bootstrap_servers,
+                "bootstrap.servers": self._bootstrap_servers,
                 # The library wants one, though nothing is asked of the group.
                 "group.id": "delta-sink-reader",
                 "client.id": "delta-sink",
@@ -69,12 +80,11 @@ class Reader:
                 "log_level": 3,
             }
         )
-        self._lock = threading.Lock()
-        self._wanted: dict[tuple[str, int], int | None] = {}
-        """Partitions to read from an offset, or no longer (`None`)."""
-        self._pausing: dict[tuple[str, int], bool] = {}
-        self._assigned: set[tuple[str, int]] = set()
-        self._lost: set[str] = set()
+
+    def reconnect(self) -> None:
+        """Begin with new connections at the next `read`; what is to be read must be started again."""
+        with self._lock:
+            self._reconnecting = True
 
     def start(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Read a topic from these offsets, from the next `read` on; also one that is read already."""
@@ -126,6 +136,13 @@ class Reader:
         self._consumer.close()
 
     def _carry_out(self) -> None:
+        with self._lock:
+            reconnecting, self._reconnecting = self._reconnecting, False
+            if reconnecting:
+                self._assigned = set()
+        if reconnecting:
+            self._consumer.close()
+            self._consumer = self._connect()
         with self._lock:
             wanted, self._wanted = self._wanted, {}
             pausing, self._pausing = self._pausing, {}

@@ -29,12 +29,17 @@ class Topics:
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Begin with new connections: the library can forget all brokers for good (librdkafka#5301)."""
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap_servers, "client.id": "delta-sink-producer", "log_level": 3}
+            {"bootstrap.servers": self._bootstrap_servers, "client.id": "delta-sink-producer", "log_level": 3}
         )
         self._client = AdminClient(
             {
-                "bootstrap.servers": bootstrap_servers,
+                "bootstrap.servers": self._bootstrap_servers,
                 "client.id": "delta-sink-admin",
                 "log_level": 3,
                 # A broker that comes back is found at once.

@@ -27,6 +27,8 @@ from cdc_workstation.sink.writers import writer_of
 
 log = logging.getLogger(__name__)
 
+# After so long without an answer of Kafka's, all is read with new connections.
+_OUTAGE_SECONDS = 20.0
 # The consumer group in which lag tools see the sink.
 _GROUP = "delta-sink"
 
@@ -69,12 +71,16 @@ class Watcher:
         """Watch until the sink stops."""
         sent = False
         watched = 0.0
+        answered = time.monotonic()
         while not stopping.is_set():
             try:
                 if not sent:
                     self._canary.send()
                     sent = True
                 self.discover()
+                if time.monotonic() - answered > _OUTAGE_SECONDS:
+                    self._start_over()
+                answered = time.monotonic()
                 if self._settings.resnapshot:
                     self._request_snapshots()
                 if time.monotonic() - watched > self._settings.watch_seconds:
@@ -83,7 +89,21 @@ class Watcher:
             except (KafkaException, TimeoutError) as error:
                 log.warning("Kafka does not answer: %s", error)
                 metrics.ERRORS.labels("").inc()
+                self._admin.reconnect()
             stopping.wait(self._settings.discovery_seconds)
+
+    def _start_over(self) -> None:
+        """Read all topics again from where their tables are.
+
+        While the broker was away the reader may have forgotten it for good (librdkafka#5301), without a word.
+        """
+        log.warning("Kafka answers again: all topics are read on from where their tables are")
+        self._work.reader.reconnect()
+        self._reading_control.clear()
+        with self._work.changed:
+            for topic in self._work.topics.values():
+                if topic.failed_at is None:
+                    self._work.give_up(topic, at_once=True)
 
     def discover(self) -> None:
         """Take up topics that are new, let go of those that are gone, and open again those that failed."""
