@@ -106,7 +106,7 @@ provision: venv ##- Provision a small second stack, well and badly
 	@pytest tests/provision --timeout=600 $(ARGS)
 
 unit: venv ##- Run the tests that need no stack
-	@pytest tests/unit $(ARGS)
+	@pytest tests/unit --numprocesses=2 --dist=loadfile $(ARGS)
 
 lint: venv ##- Check the style of everything
 	@ruff check .
