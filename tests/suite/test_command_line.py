@@ -15,7 +15,7 @@ import psutil
 import pyarrow as pa
 import pytest
 import requests
-from captured import CapturedDatabase, CapturedTable, incompatible
+from captured import CapturedDatabase, CapturedTable, incompatible, until
 from deltalake import write_deltalake
 
 from cdc_workstation.cli import main
@@ -139,12 +139,15 @@ def test_dead_letters_are_replayed_once_their_cause_is_gone(
     place = rows.schema.get_field_index("sent_ms")
     repaired = rows.set_column(place, "sent_ms", rows["sent_ms"].cast(pa.string()))
     write_deltalake(table.delta(), repaired, mode="overwrite", schema_mode="overwrite")
+    # The next change lets the table go on; until then all are dead letters.
+    captured_mysql.produce(table, incompatible(3, 30))
+    until(lambda: table.metric("table_stopped") == 0 and len(table.delta_rows()) == 3, "the table goes on")
 
     replayed = document(capsys, "dead-letters", table.label, "--replay")
 
-    assert (replayed["replayed"], replayed["dead_letters"]) == (1, [])
+    assert (replayed["replayed"] >= 1, replayed["dead_letters"]) == (True, [])
     assert "no dead letters" in printed(capsys, "dead-letters", table.label)
-    assert [row["sent_ms"] for row in table.delta_rows()] == ["10", "20"]
+    assert [row["sent_ms"] for row in table.delta_rows()] == ["10", "20", "30"]
 
 
 def test_event_that_still_cannot_be_applied_is_a_dead_letter_again(
