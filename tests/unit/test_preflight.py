@@ -26,7 +26,7 @@ DOCKER_WITH_ALL_IMAGES = 'case "$*" in "image ls"*) echo cdc-workstation/kafka:4
 @pytest.fixture
 def preflight(module: Any, program: Any, tmp_path: Path) -> Any:
     environment = program("docker", DOCKER_WITH_ALL_IMAGES)
-    for name in ("mmdebstrap", "setfacl", "java", "sudo", "apt-get"):
+    for name in ("mmdebstrap", "setfacl", "sudo", "apt-get"):
         environment = program(name, "true")
     return partial(
         module,
@@ -306,7 +306,7 @@ def test_a_user_without_sudo_is_told_everything_that_needs_root(user: Any, tmp_p
     [problem] = user("docker", "setfacl", missing=["kafka"], services=["kafka", "spark"])
 
     assert problem == (
-        "Root is needed for installing mmdebstrap, installing java, bootstrapping the base image, making "
+        "Root is needed for installing mmdebstrap, bootstrapping the base image, making "
         f"{tmp_path}/tables, and there is no sudo: let an administrator do that once, or run `make up` as root."
     )
 

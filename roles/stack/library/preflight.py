@@ -280,8 +280,7 @@ def missing_images(module: AnsibleModule, present: list[str]) -> list[str]:
 def root_needs(module: AnsibleModule, missing: list[str]) -> list[str]:
     """Return everything that the roles will do as root."""
     services = set(module.params["services"])
-    programs = ["docker", "mmdebstrap", "setfacl", *(["java"] if "spark" in services else [])]
-    needs = [f"installing {name}" for name in programs if not shutil.which(name)]
+    needs = [f"installing {name}" for name in ("docker", "mmdebstrap", "setfacl") if not shutil.which(name)]
     if shutil.which("docker"):
         needs += [
             f"installing docker {plugin}"
