@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from conftest import Module
-
-MODULE = "stack/library/debian_mirror.py"
-Program = Callable[[str, str], dict[str, str]]
-LINES = "http://other.example/ubuntu|Ubuntu|main|noble\nhttp://security.example/debian|Debian|main|stable-security\n"
-
-
-def test_it_is_the_one_of_debians_main_archive(module: Module, program: Program) -> None:
-    environment = program("apt-get", f"printf '{LINES}http://mirror.example/debian|Debian|main|stable\\n'")
-
-    assert module(MODULE, _environment=environment)["mirror"] == "http://mirror.example/debian"
+ROOT = Path(__file__).parents[2]
+# What `apt-get indextargets` prints, its filters applied.
+OTHERS = "http://security.example/debian stable-security\nhttp://mirror.example/debian stable-updates\n"
+ANSWERS = {
+    "usual": f"{OTHERS}http://mirror.example/debian stable\nhttp://second.example/debian stable\n",
+    "none of a release": OTHERS,
+    "on a medium": "cdrom://debian stable\n",
+}
 
 
-def test_lists_are_fetched_where_apt_has_none(module: Module, program: Program, tmp_path: Path) -> None:
-    lists = tmp_path / "lists"
-    known = f"[ -f {lists} ] && echo 'http://mirror.example/debian|Debian|main|stable'; true"
-    environment = program("apt-get", f'case "$*" in *update*) touch {lists};; *) {known};; esac')
+def test_the_mirror_is_that_of_a_release_of_debian(tmp_path: Path) -> None:
+    tasks = []
+    for number, answer in enumerate(ANSWERS.values()):
+        program = tmp_path / str(number) / "apt-get"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\n")
+        program.chmod(0o755)
+        tasks += [
+            {
+                "ansible.builtin.include_tasks": {
+                    "file": str(ROOT / "roles/stack/tasks/debian_mirror.yml"),
+                    "apply": {"environment": {"PATH": f"{program.parent}:{os.environ['PATH']}"}},
+                }
+            },
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ __stack_debian_mirror }}",
+                    "dest": str(program.parent / "found"),
+                }
+            },
+        ]
+    variables = {"__stack_proxies": {}, "ansible_python_interpreter": sys.executable}
+    play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
+    playbook = tmp_path / "playbook.yml"
+    playbook.write_text(json.dumps([play]))
+    run = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "-c", "local", playbook],
+        cwd=ROOT,
+        env={**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_STDOUT_CALLBACK": "default"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert module(MODULE, _environment=environment)["mirror"] == "http://mirror.example/debian"
-
-
-def test_lists_that_cannot_be_fetched_fail_in_apts_words(module: Module, program: Program) -> None:
-    environment = program("apt-get", 'case "$*" in *update*) echo "E: no route" >&2; exit 100;; esac')
-
-    assert module(MODULE, _environment=environment)["msg"] == "apt cannot fetch its lists: E: no route"
-
-
-def test_none_is_no_failure(module: Module, program: Program) -> None:
-    assert module(MODULE, _environment=program("apt-get", "true"))["mirror"] == ""
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = [(tmp_path / str(number) / "found").read_text() for number in range(len(ANSWERS))]
+    assert found == ["http://mirror.example/debian", "", ""]
