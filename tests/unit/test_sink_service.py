@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from prometheus_client import REGISTRY
 from sink_model import TOPIC, change
 
-from cdc_workstation.sink import watcher, work
+from cdc_workstation.sink import metrics, watcher, work
 from cdc_workstation.sink.delta_rs import DeltaRsWriter
 from cdc_workstation.sink.events import Record
 from cdc_workstation.sink.service import Sink
@@ -102,9 +102,13 @@ def kafka() -> Kafka:
 
 
 @pytest.fixture
-def sink(tmp_path: Path, kafka: Kafka) -> Sink:
+def sink(tmp_path: Path, kafka: Kafka) -> Iterator[Sink]:
     """A sink whose workers are not started."""
-    return Sink(SinkSettings(tables=str(tmp_path), table_path="{table}"), kafka, kafka)  # type: ignore[arg-type]
+    sink = Sink(SinkSettings(tables=str(tmp_path), table_path="{table}"), kafka, kafka)  # type: ignore[arg-type]
+    yield sink
+    # Metrics belong to the process, and the next test has a table of the same name.
+    for name, topic in sink.work.topics.items():
+        metrics.forget(topic.applier.name, name)
 
 
 @pytest.fixture
@@ -345,7 +349,6 @@ def test_stopped_table_that_somebody_repaired_is_opened_again(sink: Sink, kafka:
 @pytest.mark.usefixtures("worker")
 def test_topics_are_read_on_after_kafka_was_away(sink: Sink, kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library may have forgotten the broker: neither its reader nor its admin client is asked again."""
-    monkeypatch.setattr(watcher, "_OUTAGE_SECONDS", 0.0)
     monkeypatch.setattr(sink.watcher._canary, "send", lambda: None)
     kafka.records[TOPIC].append(change(0, 1))
     looks = iter(["away", "back", "open", "end"])
@@ -358,11 +361,15 @@ def test_topics_are_read_on_after_kafka_was_away(sink: Sink, kafka: Kafka, monke
             match next(looks):
                 case "away":
                     kafka.is_away = True
+                    # However short, it counts.
+                    monkeypatch.setattr(watcher, "_OUTAGE_SECONDS", 0.0)
                 case "back":
                     # The reader brings nothing any more.
                     kafka.next.clear()
                     kafka.is_away = False
                     kafka.records[TOPIC].append(change(1, 2))
+                case "open":
+                    monkeypatch.setattr(watcher, "_OUTAGE_SECONDS", 20.0)
                 case "end":
                     self.set()
             return self.is_set()
