@@ -227,6 +227,8 @@ def test_zero_date_is_null(captured_mysql: CapturedDatabase, change_events: Call
 def test_default_in_hexadecimal_keeps_the_table_captured(captured_mysql: CapturedDatabase) -> None:
     table = captured_mysql.table("id INT PRIMARY KEY")
     table.execute("INSERT INTO {t} VALUES (1)")
+    # By then the connector has told that the table was created.
+    table.wait_for({"id": 1})
     with told(captured_mysql) as changes:
         table.execute("ALTER TABLE {t} ADD COLUMN c VARCHAR(9) DEFAULT X'4142', ADD COLUMN b BIT(4) DEFAULT B'0101'")
         changes.wait_for("orders", "rows_changed")
