@@ -27,7 +27,7 @@ def load(
     """Make realistic changes at a rate: orders come in, move on, and are deleted now and then.
 
     They go through a table of their own, so that no sample data changes. Watch them with `cdc-workstation tail
-    load_orders`, and drop the table when you are done.
+    cdcdb.load_orders`, and drop the table when you are done.
     """
     from contextlib import closing
     from dataclasses import asdict

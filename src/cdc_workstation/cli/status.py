@@ -59,5 +59,7 @@ def status(
         if hint and found.exists and settings.mysql_host and settings.debezium_url:
             # Who types `make up` has not activated the environment.
             program = "cdc-workstation" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/cdc-workstation"
-            output().print(f"Next        {program} load, and {program} tail load_orders beside it", highlight=False)
+            # PostgreSQL may have a table of that name, too.
+            table = f"{settings.mysql_database}.load_orders"
+            output().print(f"Next        {program} load, and {program} tail {table} beside it", highlight=False)
     raise typer.Exit(code(found))
