@@ -41,7 +41,7 @@ def runnable(page: Path) -> list[Block]:
 
 
 # What a new user types first. The other pages cost a minute of CPU, so continuous integration alone runs them.
-_FIRST = {"README.md", "docs/quickstart.md", "docs/see-changes.md"}
+_FIRST = {"README.md", "docs/quickstart.md"}
 _IS_ALL = os.environ.get("DOCS_PAGES") == "all"
 PAGES = [
     pytest.param(page, id=name_of(page)) for page in pages() if runnable(page) and (_IS_ALL or name_of(page) in _FIRST)
