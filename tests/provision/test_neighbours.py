@@ -133,13 +133,12 @@ def test_a_private_stack_is_closed_to_other_users(small_stack: SmallStack) -> No
 
 def test_tables_of_a_private_stack_are_closed_to_other_users(small_stack: SmallStack, tmp_path: Path) -> None:
     tables, playbook = tmp_path / "tables", tmp_path / "tables.yml"
-    playbook.write_text(
-        PLAYBOOK.replace("stack\n        tasks_from: firewall", "delta_sink\n        tasks_from: tables")
-    )
+    playbook.write_text(PLAYBOOK.replace("firewall", "shared"))
+    directories = {"__stack_shared": [str(tables)], "stack_delta_tables_dir": str(tables)}
 
     modes = []
     for private in (False, True, False):
-        outcome = small_stack.converge(str(playbook), stack_private=private, stack_delta_tables_dir=str(tables))
+        outcome = small_stack.converge(str(playbook), stack_private=private, **directories)
         assert outcome.code == 0, outcome.output
         modes.append(tables.stat().st_mode & 0o007)
 
