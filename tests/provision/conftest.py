@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,13 +61,19 @@ class SmallStack:
         )
         return Outcome(run.returncode, run.stdout + run.stderr)
 
-    def without_network(self) -> SmallStack:
+    @contextmanager
+    def without_network(self) -> Iterator[SmallStack]:
         """The same stack, provisioned by processes that have no network but a loopback of their own.
 
         They reach the engine through its socket, as ever; the engine itself keeps its network.
         """
-        alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
-        return replace(self, wrapper=alone)
+        name = f"{PROJECT}-alone"
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        try:
+            subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+            yield replace(self, wrapper=("ip", "netns", "exec", name))
+        finally:
+            subprocess.run(["ip", "netns", "delete", name], check=False)
 
     def containers(self) -> dict[str, tuple[str, str]]:
         """Return service to (container id, time of its last start)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -99,29 +98,35 @@ def answers(address: str) -> None:
         session.get(f"http://{address}/v2/", timeout=2).raise_for_status()
 
 
-def test_an_archive_is_all_that_a_machine_without_network_needs(
-    small_stack: SmallStack, copies: list[str], tmp_path: Path
-) -> None:
-    if os.geteuid() != 0 or not shutil.which("unshare"):
+@pytest.fixture
+def offline(small_stack: SmallStack) -> Iterator[SmallStack]:
+    """The small stack, provisioned without a network."""
+    if os.geteuid() != 0:
         pytest.skip("only root may take the network away")
     installed("ip", "iproute2")
-    offline = small_stack.without_network()
+    with small_stack.without_network() as alone:
+        yield alone
+
+
+def test_an_archive_is_all_that_a_machine_without_network_needs(
+    offline: SmallStack, copies: list[str], tmp_path: Path
+) -> None:
     archive = tmp_path / "images.tar"
     save(copies, archive, silent)
     remove_own_images()
     began = str(int(time.time()))
-    before = small_stack.containers()
+    before = offline.containers()
 
     refused = offline.converge(**SETTINGS)
     assert refused.code != 0
     assert "make images-load" in refused.output
-    assert small_stack.containers() == before
+    assert offline.containers() == before
 
     load(archive, silent)
     outcome = offline.converge(**SETTINGS)
 
     assert outcome.code == 0, outcome.output
-    assert running(small_stack) == set(copies)
+    assert running(offline) == set(copies)
     again = offline.converge(**SETTINGS)
     assert again.code == 0, again.output
     assert again.changed == 0, again.output
