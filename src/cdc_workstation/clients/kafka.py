@@ -340,13 +340,14 @@ def topic_of_table(
         prefix: what topics begin with.
         namespaces: the databases or schemas that may have it, in the order of preference. The first one is taken where
             no topic of that name exists yet.
-        made: topics of tables that were made, and perhaps not changed yet.
+        made: the stack's own topics of tables that were made, and perhaps not changed yet. Another connector's topic of
+            such a table has the same namespace.
 
     Raises:
         confluent_kafka.KafkaException: the broker cannot be reached.
     """
     topics = [f"{prefix}.{namespace}.{table}" for namespace in namespaces]
-    known = [topic for topic in topics if topic in made]
+    known = [topic for topic, one in zip(topics, namespaces, strict=True) if f"{TOPIC_PREFIX}.{one}.{table}" in made]
     if not known:
         admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
         found = admin.list_topics(timeout=_BROKER_TIMEOUT).topics
