@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from tenacity import retry, stop_after_delay, wait_fixed
 
+from cdc_workstation.clients.http import direct_session
 from conftest import SmallStack, docker, installed
 from images.archive import load, save
 from images.engine import ImagesError, declared
@@ -93,8 +93,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @retry(stop=stop_after_delay(20), wait=wait_fixed(0.2), reraise=True)
 def answers(address: str) -> None:
-    with requests.Session() as session:
-        session.trust_env = False
+    with direct_session() as session:
         session.get(f"http://{address}/v2/", timeout=2).raise_for_status()
 
 

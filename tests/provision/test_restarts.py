@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from cdc_workstation.clients.http import direct_session
 from conftest import SmallStack, docker
 
 # The program itself, and not what starts it: by the name that the kernel has of it.
@@ -81,8 +82,7 @@ def test_prometheus_loads_a_changed_configuration_and_goes_on(
 
     assert changed.code == 0, changed.output
     assert small_stack.containers()["prometheus"] == before
-    with requests.Session() as session:
-        session.trust_env = False
+    with direct_session() as session:
         answer = session.get("http://127.0.0.1:29095/api/v1/rules", timeout=10).json()["data"]["groups"]
         refused = session.post("http://127.0.0.1:29095/-/reload", timeout=10)
     assert "reloaded" in {group["name"] for group in answer}

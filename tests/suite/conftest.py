@@ -16,6 +16,7 @@ from source import Source
 
 from cdc_workstation.availability import required
 from cdc_workstation.clients.connect import ConnectClient
+from cdc_workstation.clients.http import direct_session
 from cdc_workstation.clients.kafka import ChangeEvents, stack_connector
 from cdc_workstation.fixtures.spark import DeltaTableLocation
 from cdc_workstation.fixtures.stopped_connectors import StoppedConnectors
@@ -98,8 +99,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
 @pytest.fixture
 def http() -> Iterator[requests.Session]:
     """An HTTP session without proxies: the stack is on this machine or its network."""
-    with requests.Session() as session:
-        session.trust_env = False
+    with direct_session() as session:
         yield session
 
 

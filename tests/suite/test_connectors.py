@@ -13,9 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import requests
 
 from cdc_workstation.clients.connect import ConnectClient, ConnectError
+from cdc_workstation.clients.http import direct_session
 from cdc_workstation.clients.kafka import delete_topics, stack_connector
 from cdc_workstation.settings import Settings
 
@@ -136,8 +136,7 @@ def test_connect_resolves_references_to_its_secrets_alone(
 ) -> None:
     config = connect_client.config(stack_connector(connect_client))
     password = stack_settings.debezium_password.get_secret_value()
-    with requests.Session() as session:
-        session.trust_env = False
+    with direct_session() as session:
         answer = session.put(
             f"{connect_client.url}/connector-plugins/{config['connector.class']}/config/validate",
             json=config | {"name": reference},

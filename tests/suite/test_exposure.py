@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
+from cdc_workstation.clients.http import direct_session
 from cdc_workstation.clients.prometheus import PrometheusClient
 from cdc_workstation.clients.webhook import WebhookReceiver
 from cdc_workstation.settings import Settings
@@ -12,8 +13,7 @@ from cdc_workstation.settings import Settings
 
 def post(url: str) -> int:
     """Return the status that an ordinary user gets."""
-    with requests.Session() as session:
-        session.trust_env = False
+    with direct_session() as session:
         return session.post(url, timeout=10).status_code
 
 

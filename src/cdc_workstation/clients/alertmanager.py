@@ -11,6 +11,8 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
+from cdc_workstation.clients.http import direct_session
+
 # pytest's tracebacks end in the test.
 __tracebackhide__ = True
 
@@ -163,9 +165,7 @@ class AlertmanagerClient:
         self.url = url.rstrip("/")
         self.labels = dict(labels or {})
         self.timeout = timeout
-        self._session = requests.Session()
-        # The stack is on this machine or its network: a proxy for the world outside has no part in it.
-        self._session.trust_env = False
+        self._session = direct_session()
         self._posted: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
         self._silences: set[str] = set()
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import requests
 
+from cdc_workstation.clients.http import direct_session
+
 # pytest's tracebacks end in the test.
 __tracebackhide__ = True
 
@@ -24,9 +26,7 @@ class PrometheusClient:
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self._session = requests.Session()
-        # The stack is on this machine or its network: a proxy for the world outside has no part in it.
-        self._session.trust_env = False
+        self._session = direct_session()
 
     def is_ready(self) -> bool:
         """Tell whether Prometheus serves queries. An unreachable one is not ready; nothing is raised."""

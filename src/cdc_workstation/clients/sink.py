@@ -7,6 +7,8 @@ from typing import Self
 
 import requests
 
+from cdc_workstation.clients.http import direct_session
+
 # pytest's tracebacks end in the test.
 __tracebackhide__ = True
 
@@ -26,9 +28,7 @@ class SinkClient:
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self._session = requests.Session()
-        # The stack is on this machine or its network: no proxy leads there.
-        self._session.trust_env = False
+        self._session = direct_session()
 
     def __enter__(self) -> Self:
         return self

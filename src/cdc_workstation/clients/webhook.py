@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from cdc_workstation.clients.http import direct_session
+
 # pytest's tracebacks end in the test.
 __tracebackhide__ = True
 
@@ -95,9 +97,7 @@ class WebhookReceiver:
         self.url = url.rstrip("/")
         self.label = label
         self.timeout = timeout
-        self._session = requests.Session()
-        # The stack is on this machine or its network: a proxy for the world outside has no part in it.
-        self._session.trust_env = False
+        self._session = direct_session()
 
     def is_ready(self) -> bool:
         """Tell whether the receiver takes notifications. An unreachable one is not ready; nothing is raised."""
