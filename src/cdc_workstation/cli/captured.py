@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from cdc_workstation.cli.outcome import CliError
 from cdc_workstation.clients.connect import ConnectClient, ConnectError
 from cdc_workstation.settings import Settings, connection_file
-from cdc_workstation.verify.captured import Connector, TableName, connectors, wanted
+from cdc_workstation.verify.captured import Connector, TableName, connectors, meant, wanted
 from cdc_workstation.verify.verify import owner_of
 
 
@@ -82,8 +81,7 @@ def find(name: str, known: Sequence[Connector], topics: Collection[str]) -> Capt
     by_topic = [one for one in all_tables.values() if one.topic == name]
     found = [one.table for one in by_topic] or wanted(all_tables, [name])[0]
     if not found:
-        near = difflib.get_close_matches(name.rpartition(":")[2], [str(table) for table in all_tables], 3, 0.5)
-        hint = f"Is it {' or '.join(near)}?" if near else "`cdc-workstation status` lists the captured tables."
+        hint = meant(name, map(str, all_tables)) or "`cdc-workstation status` lists the captured tables."
         raise CliError(f"No captured table is called {name}, or it had no change yet. {hint}")
     if len(found) > 1:
         names = ", ".join(f"{table.database}:{table}" for table in found)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cdc_workstation.cli.table_argument import TABLE_HELP, complete
+
+if TYPE_CHECKING:
+    from cdc_workstation.verify.verdict import TableResult
 
 _TIMEOUT = 120.0
 
@@ -47,14 +51,12 @@ def verify(
 
 
 def _compare(names: list[str], timeout: float, max_rows: int | None, *, as_json: bool) -> None:
-    from cdc_workstation.cli.console import messages, output, print_json
-    from cdc_workstation.cli.diff_view import render
+    from cdc_workstation.cli.console import messages
     from cdc_workstation.cli.outcome import CliError
     from cdc_workstation.settings import get_settings
     from cdc_workstation.verify.databases import NotComparableError
     from cdc_workstation.verify.selection import compare
     from cdc_workstation.verify.stack import Stack
-    from cdc_workstation.verify.verdict import exit_code
     from cdc_workstation.verify.verify import Verifier
 
     try:
@@ -62,6 +64,15 @@ def _compare(names: list[str], timeout: float, max_rows: int | None, *, as_json:
             results = compare(Verifier(stack, waiting.update), names, timeout=timeout, max_rows=max_rows)
     except NotComparableError as error:
         raise CliError(str(error)) from error
+    finish(results, as_json=as_json)
+
+
+def finish(results: Sequence[TableResult], *, as_json: bool) -> NoReturn:
+    """Print what a comparison found, and end the command with the exit code that says it."""
+    from cdc_workstation.cli.console import output, print_json
+    from cdc_workstation.cli.diff_view import render
+    from cdc_workstation.verify.verdict import exit_code
+
     code = exit_code(results)
     if as_json:
         print_json({"exit_code": code, "tables": [result.as_json() for result in results]})

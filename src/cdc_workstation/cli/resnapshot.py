@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cdc_workstation.cli.diff import finish
 from cdc_workstation.cli.table_argument import TABLE_HELP, complete
 
 _TIMEOUT = 600.0
@@ -22,14 +23,12 @@ def resnapshot(
     """
     import time
 
-    from cdc_workstation.cli.console import messages, output, print_json
-    from cdc_workstation.cli.diff_view import render
+    from cdc_workstation.cli.console import messages
     from cdc_workstation.cli.outcome import CliError
     from cdc_workstation.settings import get_settings
     from cdc_workstation.verify import resnapshot as work
     from cdc_workstation.verify.databases import NotComparableError
     from cdc_workstation.verify.stack import Stack
-    from cdc_workstation.verify.verdict import exit_code
     from cdc_workstation.verify.verify import Verifier
 
     deadline = time.monotonic() + timeout
@@ -49,9 +48,4 @@ def resnapshot(
             results = verifier.verify([named], timeout=max(deadline - time.monotonic(), 1), named=True)
     except (work.ResnapshotError, NotComparableError) as error:
         raise CliError(str(error)) from error
-    code = exit_code(results)
-    if as_json:
-        print_json({"exit_code": code, "tables": [result.as_json() for result in results]})
-    else:
-        output().print(render(results), soft_wrap=True)
-    raise typer.Exit(code)
+    finish(results, as_json=as_json)

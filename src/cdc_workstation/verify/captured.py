@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -171,3 +172,9 @@ def wanted(tables: Iterable[TableName], names: Iterable[str]) -> tuple[list[Tabl
         if not fitting:
             unknown.append(name)
     return found, unknown
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return a question that names the tables that a mistyped name may mean, nothing if none is like it."""
+    near = difflib.get_close_matches(name.rpartition(":")[2], list(known), 3, 0.5)
+    return f"Is it {' or '.join(near)}?" if near else ""

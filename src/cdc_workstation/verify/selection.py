@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from cdc_workstation.verify.captured import wanted
+from cdc_workstation.verify.captured import meant, wanted
 from cdc_workstation.verify.verdict import TableResult, Verdict
 from cdc_workstation.verify.verify import TIMEOUT, CapturedTable, Verifier
 
@@ -38,8 +37,7 @@ def chosen(verifier: Verifier, names: Sequence[str]) -> tuple[list[CapturedTable
     found, unknown = wanted([table.name for table in tables], names)
     missing = []
     for name in unknown:
-        near = difflib.get_close_matches(name.rpartition(":")[2], known, 3, 0.5)
-        hint = f"Is it {' or '.join(near)}?" if near else f"Captured are {len(known)} tables; `make verify` lists them."
+        hint = meant(name, known) or f"Captured are {len(known)} tables; `make verify` lists them."
         reasons = [result.reason for result in verifier.unreadable if result.verdict is Verdict.NOT_COMPARED]
         reason = " ".join([f"no connector captures it, or the sink takes no changes of it. {hint}", *reasons])
         missing.append(TableResult(name, "", "", Verdict.NOT_COMPARED, reason))
