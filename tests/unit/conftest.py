@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -30,6 +31,18 @@ module_utils.__path__.extend(str(path) for path in ROOT.glob("roles/*/module_uti
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def public_fixtures(root: Path) -> set[str]:
+    """The names of the fixtures for users."""
+    sources = [*(root / "src/cdc_workstation/fixtures").glob("*.py"), root / "src/cdc_workstation/plugin.py"]
+    return {
+        name
+        for path in sources
+        for options, name in re.findall(r"^@pytest\.fixture([^\n]*)\ndef ([a-z]\w*)", path.read_text(), re.MULTILINE)
+        if "name=" not in options
+    }
 
 
 @pytest.fixture(scope="session")

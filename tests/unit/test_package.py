@@ -177,13 +177,6 @@ def test_wrong_use_of_a_fixture_is_a_type_error(tmp_path: Path) -> None:
     assert 'has no attribute "wait_for_rows"' in output
 
 
-def test_typed_test_uses_every_fixture(root: Path) -> None:
-    sources = [*(root / "src/cdc_workstation/fixtures").glob("*.py"), root / "src/cdc_workstation/plugin.py"]
-    public = {
-        name
-        for path in sources
-        for options, name in re.findall(r"^@pytest\.fixture([^\n]*)\ndef ([a-z]\w*)", path.read_text(), re.MULTILINE)
-        if "name=" not in options
-    }
+def test_typed_test_uses_every_fixture(public_fixtures: set[str]) -> None:
     used = set(re.findall(r"^    (\w+): \S+", TYPED_TEST.read_text(), re.MULTILINE))
-    assert public - used == set()
+    assert public_fixtures - used == set()

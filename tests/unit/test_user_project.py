@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 
@@ -28,13 +27,6 @@ def test_page_names_the_pins_of_the_legacy_line(root: Path) -> None:
     assert [one for one in pinned if not one.startswith("delta-spark") and f'"{one}"' not in page] == []
 
 
-def test_page_names_every_fixture_for_users(root: Path) -> None:
+def test_page_names_every_fixture_for_users(public_fixtures: set[str]) -> None:
     page = PAGE.read_text()
-    sources = [*(root / "src/cdc_workstation/fixtures").glob("*.py"), root / "src/cdc_workstation/plugin.py"]
-    fixtures = {
-        name
-        for path in sources
-        for options, name in re.findall(r"^@pytest\.fixture([^\n]*)\ndef ([a-z]\w*)", path.read_text(), re.MULTILINE)
-        if "name=" not in options
-    }
-    assert {name for name in fixtures if f"`{name}" not in page} == set()
+    assert {name for name in public_fixtures if f"`{name}" not in page} == set()
