@@ -191,6 +191,7 @@ def reload(module: AnsibleModule, engine: Engine) -> list[str]:
                 if time.monotonic() > deadline:
                     log = engine.run("logs", "--tail", "5", inspected["Id"])
                     module.fail_json(msg=f"{found.service} did not load its new configuration. It says:\n{log}")
+                # The signal has no answer; the deadline above ends this.
                 time.sleep(0.1)
         told.append(f"{found.service} has loaded the configuration of {time.ctime(newest(found))}.")
     return told

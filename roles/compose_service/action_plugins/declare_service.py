@@ -209,6 +209,7 @@ def declare(role: Role, image: str, known: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+# Ansible's classes have no types.
 class ActionModule(ActionBase):  # type: ignore[misc]
     """The action `declare_service`: remembers what the role that includes this one declares.
 

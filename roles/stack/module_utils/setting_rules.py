@@ -324,6 +324,7 @@ def judge_number(name: str, number: int) -> list[str]:
 
 def judge_items(name: str, value: object, option: Option) -> list[str]:
     """Return what is wrong with the items of a list."""
+    # What is no list was refused for its type before.
     items = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
     choices = option.get("choices")
     if choices:
